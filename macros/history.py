@@ -1,0 +1,22 @@
+"""Conditions on versions and windows, written once (design: "History")."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+from sqlmesh import macro
+from sqlmesh.core.macros import MacroEvaluator
+
+
+@macro()
+def holds_at(evaluator: MacroEvaluator, version: exp.Expression, moment: exp.Expression) -> str:
+    """Whether a version (a table alias) holds at a moment: valid from it (inclusive) until before its end (exclusive)."""
+    alias = version.name
+    at = moment.sql(dialect=evaluator.dialect)
+    return f"({alias}.valid_from_at <= {at} AND ({alias}.valid_to_at IS NULL OR {at} < {alias}.valid_to_at))"
+
+
+@macro()
+def version_changed_in_window(evaluator: MacroEvaluator) -> str:
+    """Whether a version began or ended in the time window of this run."""
+    window = f"BETWEEN '{evaluator.locals['start_ts']}' AND '{evaluator.locals['end_ts']}'"
+    return f"(valid_from_at {window} OR valid_to_at {window})"

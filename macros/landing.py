@@ -1,0 +1,37 @@
+"""The tables of the landing zone: written by ingest, read by `source`, never dropped by SQLMesh."""
+
+from __future__ import annotations
+
+from sqlglot import exp, parse_one
+from sqlmesh import macro
+from sqlmesh.core.macros import MacroEvaluator
+
+LANDING_TABLES = {
+    "customer": """
+        loaded_at TIMESTAMP, change_type VARCHAR, customer_key VARCHAR, rows_for_key_count BIGINT,
+        customer_id VARCHAR, customer_name VARCHAR, has_loan VARCHAR""",
+    "account": """
+        loaded_at TIMESTAMP, change_type VARCHAR, account_key VARCHAR, rows_for_key_count BIGINT,
+        account_id VARCHAR, customer_id VARCHAR, balance VARCHAR, account_type VARCHAR""",
+    "reject": """
+        loaded_at TIMESTAMP, feed VARCHAR, file_name VARCHAR, line_number BIGINT,
+        reason VARCHAR, detail VARCHAR, raw_text VARCHAR""",
+    "load": """
+        loaded_at TIMESTAMP, feed VARCHAR, file_name VARCHAR, sha256 VARCHAR, byte_count BIGINT, data_line_count BIGINT,
+        rows_read_count BIGINT, new_count BIGINT, changed_count BIGINT, gone_count BIGINT, unchanged_count BIGINT,
+        duplicate_count BIGINT, rejected_count BIGINT""",
+    "run": """
+        run_id VARCHAR, started_at TIMESTAMP, finished_at TIMESTAMP, execution_time TIMESTAMP, model_versions VARCHAR""",
+}
+
+
+@macro()
+def create_landing(evaluator: MacroEvaluator) -> list[exp.Expression]:
+    """Statements that make sure of the landing zone, so that a plan works before the first ingest."""
+    return [
+        parse_one("CREATE SCHEMA IF NOT EXISTS landing", dialect="duckdb"),
+        *(
+            parse_one(f"CREATE TABLE IF NOT EXISTS landing.{name} ({columns})", dialect="duckdb")
+            for name, columns in LANDING_TABLES.items()
+        ),
+    ]

@@ -1,0 +1,42 @@
+/* History of the accounts. One row per account and version: what held from valid_from_at until before valid_to_at. Answers: what was an account's balance, type and owner on a day? */
+MODEL (
+  name snapshots.snap_account,
+  kind SCD_TYPE_2_BY_COLUMN (
+    unique_key account_id,
+    columns (customer_id, balance_amount, account_type),
+    updated_at_name loaded_at,
+    valid_from_name valid_from_at,
+    valid_to_name valid_to_at,
+    forward_only FALSE,
+    disable_restatement FALSE
+  ),
+  depends_on (
+    staging.stg_customer,
+    staging.quarantine_customer,
+    staging.stg_account,
+    staging.quarantine_account
+  ),
+  grain (account_id, valid_from_at),
+  references (customer_id),
+  tags (snapshots, account),
+  audits (
+    not_null(
+      columns := (account_id, customer_id, balance_amount, account_type, is_deleted_flag, loaded_at, valid_from_at),
+      condition := @version_changed_in_window()
+    ),
+    valid_date_range(start_column := valid_from_at, end_column := valid_to_at, condition := @version_changed_in_window()),
+    scd2_no_overlap(key := account_id),
+    stands_on_older_version(key := account_id, received_key := account_key, valid := staging.stg_account, quarantine := staging.quarantine_account)
+  )
+);
+
+SELECT
+  account_id::TEXT, /* Account id */
+  customer_id::BIGINT, /* Customer that the account belongs to */
+  balance_amount::DECIMAL(18, 2), /* Balance */
+  account_type::TEXT, /* savings or checking */
+  is_deleted_flag::BOOLEAN, /* The version ended because the account left the feed */
+  loaded_at::TIMESTAMP /* Load that opened the version */
+FROM staging.stg_account
+WHERE
+  loaded_at BETWEEN @start_ts AND @end_ts

@@ -1,0 +1,74 @@
+/* The rules of validity for accounts, each written once. One row per row of source.src_account, with the typed columns and every reason against it. */
+MODEL (
+  name staging.judged_account,
+  kind EMBEDDED,
+  tags (staging, account)
+);
+
+WITH received AS (
+  SELECT
+    *,
+    change_type = 'gone' AS is_deleted_flag,
+    @clean(customer_id) AS customer_text,
+    @clean(balance) AS balance_text,
+    LTRIM(@clean(balance), '+-') AS unsigned_text,
+    LOWER(@clean(account_type)) AS type_word
+  FROM source.src_account
+), measured AS (
+  SELECT
+    *,
+    STRPOS(unsigned_text || '.', '.') - 1 AS whole_digits_count
+  FROM received
+), priced AS (
+  SELECT
+    *,
+    /* Rounding half up depends on the third decimal alone; further ones would be rounded twice. */
+    TRY_CAST(
+      TRY_CAST(SUBSTRING(unsigned_text, 1, whole_digits_count + 4) AS DECIMAL(19, 3)) AS DECIMAL(18, 2)
+    ) AS balance_amount
+  FROM measured
+)
+SELECT
+  loaded_at::TIMESTAMP, /* Time of the load (UTC) */
+  is_deleted_flag::BOOLEAN, /* The key left the feed with this load */
+  account_key::TEXT, /* Trimmed account id */
+  account_id::TEXT AS received_account_id, /* Account id as received */
+  customer_id::TEXT AS received_customer_id, /* Customer id as received */
+  balance::TEXT AS received_balance, /* Balance as received */
+  account_type::TEXT AS received_account_type, /* Account type as received */
+  TRY_CAST(customer_text AS BIGINT)::BIGINT AS customer_id, /* Customer id; NULL where it is not a number */
+  balance_amount::DECIMAL(18, 2), /* Balance, rounded half up to cents */
+  type_word::TEXT AS account_type, /* Account type in lower case */
+  @all_reasons(
+    CASE WHEN @is_absent(account_key) THEN 'account_id_missing' END,
+    CASE
+      WHEN is_deleted_flag
+      THEN NULL
+      WHEN @is_absent(customer_text)
+      THEN 'customer_id_missing'
+      WHEN NOT @is_customer_id(customer_text)
+      THEN 'customer_id_invalid'
+    END,
+    CASE
+      WHEN is_deleted_flag
+      THEN NULL
+      WHEN @is_absent(balance_text)
+      THEN 'balance_missing'
+      WHEN NOT REGEXP_MATCHES(balance_text, '^[+-]?[0-9]+([.][0-9]+)?$')
+      THEN 'balance_invalid'
+      WHEN balance_text LIKE '-%' AND REGEXP_MATCHES(balance_text, '[1-9]')
+      THEN 'balance_negative'
+      WHEN whole_digits_count > 16 OR balance_amount IS NULL
+      THEN 'balance_too_large'
+    END,
+    CASE
+      WHEN is_deleted_flag
+      THEN NULL
+      WHEN @is_absent(type_word)
+      THEN 'account_type_missing'
+      WHEN NOT type_word IN ('savings', 'checking')
+      THEN 'account_type_invalid'
+    END,
+    CASE WHEN rows_for_key_count > 1 THEN 'conflicting_rows' END
+  )::TEXT AS reasons /* Codes of all rules that the row breaks, in the order of the rules; empty for a valid row */
+FROM priced

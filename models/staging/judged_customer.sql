@@ -1,0 +1,51 @@
+/* The rules of validity for customers, each written once. One row per row of source.src_customer, with the typed columns and every reason against it. */
+MODEL (
+  name staging.judged_customer,
+  kind EMBEDDED,
+  tags (staging, customer)
+);
+
+WITH received AS (
+  SELECT
+    *,
+    change_type = 'gone' AS is_deleted_flag,
+    LOWER(@clean(has_loan)) AS loan_word
+  FROM source.src_customer
+)
+SELECT
+  loaded_at::TIMESTAMP, /* Time of the load (UTC) */
+  is_deleted_flag::BOOLEAN, /* The key left the feed with this load */
+  customer_key::TEXT, /* Trimmed customer id */
+  customer_id::TEXT AS received_customer_id, /* Customer id as received */
+  customer_name::TEXT AS received_customer_name, /* Name as received */
+  has_loan::TEXT AS received_has_loan, /* Loan flag as received */
+  TRY_CAST(customer_key AS BIGINT)::BIGINT AS customer_id, /* Customer id; NULL where it is not a number */
+  @collapse_white_space(customer_name)::TEXT AS customer_name, /* Name, trimmed, inner white space collapsed */
+  CASE
+    WHEN is_deleted_flag
+    THEN NULL
+    WHEN loan_word IN ('yes', 'y', 'true', '1')
+    THEN TRUE
+    WHEN loan_word IN ('no', 'n', 'false', '0') OR @is_absent(loan_word)
+    THEN FALSE
+  END::BOOLEAN AS has_loan_flag, /* Whether the customer has a loan; NULL where the word is unknown */
+  @all_reasons(
+    CASE
+      WHEN @is_absent(customer_key)
+      THEN 'customer_id_missing'
+      WHEN NOT @is_customer_id(customer_key)
+      THEN 'customer_id_invalid'
+    END,
+    CASE
+      WHEN NOT is_deleted_flag AND @is_absent(@clean(customer_name))
+      THEN 'customer_name_missing'
+    END,
+    CASE
+      WHEN NOT is_deleted_flag
+      AND NOT loan_word IN ('yes', 'y', 'true', '1', 'no', 'n', 'false', '0')
+      AND NOT @is_absent(loan_word)
+      THEN 'has_loan_invalid'
+    END,
+    CASE WHEN rows_for_key_count > 1 THEN 'conflicting_rows' END
+  )::TEXT AS reasons /* Codes of all rules that the row breaks, in the order of the rules; empty for a valid row */
+FROM received

@@ -1,0 +1,139 @@
+"""Change capture: what of a full extract is new, changed or gone (design: "Change capture (landing)").
+
+The SQL is written in DuckDB's dialect and runs on both engines. Its unit is the content of a key: the set of different
+rows that a file holds for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from macros.text import WHITE_SPACE
+from scripts.feeds import Feed
+from scripts.warehouse import LoadArea, Warehouse
+
+
+@dataclass(frozen=True)
+class ChangeCounts:
+    """Rows of one file by what they were against the rows known before; `gone_count` counts keys."""
+
+    new_count: int
+    changed_count: int
+    gone_count: int
+    unchanged_count: int
+    duplicate_count: int
+
+    @property
+    def rows_read_count(self) -> int:
+        return self.new_count + self.changed_count + self.unchanged_count + self.duplicate_count
+
+
+@dataclass(frozen=True)
+class CapturedChanges:
+    """Scratch tables of one feed's comparison.
+
+    Attributes:
+        compared: One row per different row, of the file or known, with `file_copies_count` and `known_count`.
+        differing: One row per key of which the content differs, with `rows_for_key_count` (in the file) and `known_count`.
+    """
+
+    feed: Feed
+    compared: str
+    differing: str
+
+
+def capture_changes(area: LoadArea, feed: Feed, received: str) -> CapturedChanges:
+    """Compares the received rows (`feed.columns`, text, never NULL) with what the committed loads left known."""
+    columns = ", ".join(feed.columns)
+    compared = area.scratch(
+        f"compared_{feed.name}",
+        f"""
+        WITH latest AS (
+            SELECT {feed.key_column}, MAX(loaded_at) AS loaded_at
+            FROM landing.{feed.name}
+            WHERE loaded_at IN (SELECT loaded_at FROM landing.load WHERE feed = '{feed.name}')
+            GROUP BY {feed.key_column}
+        ),
+        present AS (
+            SELECT {_trimmed(feed.key)} AS {feed.key_column}, {columns}, 1 AS file_copies_count, 0 AS known_count
+            FROM {received}
+            UNION ALL
+            SELECT {", ".join(f"known.{name}" for name in (feed.key_column, *feed.columns))}, 0, 1
+            FROM landing.{feed.name} AS known
+            JOIN latest ON latest.{feed.key_column} = known.{feed.key_column} AND latest.loaded_at = known.loaded_at
+            WHERE known.change_type <> 'gone'
+        )
+        SELECT {feed.key_column}, {columns}, SUM(file_copies_count) AS file_copies_count, SUM(known_count) AS known_count
+        FROM present
+        GROUP BY {feed.key_column}, {columns}
+        """,
+    )
+    differing = area.scratch(
+        f"differing_{feed.name}",
+        f"""
+        SELECT
+            {feed.key_column},
+            SUM(CASE WHEN file_copies_count > 0 THEN 1 ELSE 0 END) AS rows_for_key_count,
+            SUM(known_count) AS known_count
+        FROM {compared}
+        GROUP BY {feed.key_column}
+        HAVING SUM(CASE WHEN file_copies_count = 0 OR known_count = 0 THEN 1 ELSE 0 END) > 0
+        """,
+    )
+    return CapturedChanges(feed, compared, differing)
+
+
+def count_changes(warehouse: Warehouse, changes: CapturedChanges) -> ChangeCounts:
+    """Counts the file's rows by kind; every row of the file is in exactly one of them."""
+    key = changes.feed.key_column
+    ((new, changed, unchanged, duplicate),) = warehouse.fetch(
+        f"""
+        SELECT
+            COALESCE(SUM(CASE WHEN differing.known_count = 0 THEN 1 ELSE 0 END), 0),
+            COALESCE(SUM(CASE WHEN differing.known_count > 0 THEN 1 ELSE 0 END), 0),
+            COALESCE(SUM(CASE WHEN differing.known_count IS NULL THEN 1 ELSE 0 END), 0),
+            COALESCE(SUM(compared.file_copies_count - 1), 0)
+        FROM {changes.compared} AS compared
+        LEFT JOIN {changes.differing} AS differing ON differing.{key} = compared.{key}
+        WHERE compared.file_copies_count > 0
+        """
+    )
+    ((gone,),) = warehouse.fetch(f"SELECT COUNT(*) FROM {changes.differing} WHERE rows_for_key_count = 0")
+    return ChangeCounts(int(new), int(changed), int(gone), int(unchanged), int(duplicate))
+
+
+def count_known_keys(warehouse: Warehouse, changes: CapturedChanges) -> int:
+    """Counts the keys that were known before this load."""
+    ((known,),) = warehouse.fetch(
+        f"SELECT COUNT(DISTINCT {changes.feed.key_column}) FROM {changes.compared} WHERE known_count > 0"
+    )
+    return int(known)
+
+
+def append_changes(warehouse: Warehouse, changes: CapturedChanges, loaded_at: str) -> None:
+    """Appends what is new, changed or gone to the change log, dated `loaded_at` (an SQL timestamp literal)."""
+    feed = changes.feed
+    key = feed.key_column
+    columns = ", ".join(feed.columns)
+    warehouse.execute(
+        f"""
+        INSERT INTO landing.{feed.name} (loaded_at, change_type, {key}, rows_for_key_count, {columns})
+        SELECT
+            {loaded_at},
+            CASE WHEN differing.known_count = 0 THEN 'new' ELSE 'changed' END,
+            compared.{key},
+            CAST(differing.rows_for_key_count AS BIGINT),
+            {", ".join(f"compared.{name}" for name in feed.columns)}
+        FROM {changes.compared} AS compared
+        JOIN {changes.differing} AS differing ON differing.{key} = compared.{key}
+        WHERE compared.file_copies_count > 0
+        UNION ALL
+        SELECT {loaded_at}, 'gone', {key}, CAST(0 AS BIGINT), {", ".join("CAST(NULL AS VARCHAR)" for _ in feed.columns)}
+        FROM {changes.differing}
+        WHERE rows_for_key_count = 0
+        """
+    )
+
+
+def _trimmed(column: str) -> str:
+    return f"TRIM({column}, '{WHITE_SPACE}')"

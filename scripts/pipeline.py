@@ -1,0 +1,283 @@
+"""The whole job and its steps, at the command line: `python -m scripts.pipeline run`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import wraps
+from time import perf_counter
+from typing import Any
+from uuid import uuid4
+
+import click
+from rich.console import Console
+
+from scripts.clock import end_of_window, utc_now
+from scripts.errors import PipelineError
+from scripts.results import RunRecord
+from scripts.settings import Settings, load_settings
+
+console = Console(highlight=False)
+
+
+class UtcTime(click.ParamType):
+    """An ISO 8601 time; without a zone it is UTC."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"'{value}' is no ISO 8601 time such as 2024-01-15T02:00:00 (UTC).", param, ctx)
+        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+as_of_option = click.option("--as-of", type=UtcTime(), help="Date the load so, e.g. 2024-01-15T02:00:00 (UTC).")
+inputs_option = click.option("--inputs", metavar="DIR", help="Folder of Customer.csv and accounts.csv.")
+allow_removals_option = click.option(
+    "--allow-removals", is_flag=True, help="Take a feed that lacks more of the known keys than MAX_REMOVED_SHARE."
+)
+full_refresh_option = click.option(
+    "--full-refresh", is_flag=True, help="Rebuild every model from the landing zone; the history comes out the same."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def cli() -> None:
+    """CSV extracts of customers and accounts in; audited interest and balance marts, exports and a report out.
+
+    \b
+    Exit codes: 0 done · 1 a step failed · 2 wrong usage · 3 the feed was refused, nothing written ·
+    4 a setting is wrong · 5 a model or a blocking audit failed, history and marts as they were.
+    Settings come from the environment or .env (see .env.example).
+    """
+
+
+def steps(command: Callable[..., None]) -> Callable[..., None]:
+    """Ends a command with the sentence and the exit code of the error that stopped it."""
+
+    @wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except PipelineError as error:
+            console.print(f"\n[bold red]Stopped.[/bold red] {error}", markup=True, soft_wrap=True)
+            sys.exit(error.exit_code)
+
+    return guarded
+
+
+@cli.command()
+@as_of_option
+@inputs_option
+@allow_removals_option
+@full_refresh_option
+@steps
+def run(as_of: datetime | None, inputs: str | None, allow_removals: bool, full_refresh: bool) -> None:
+    """The whole job: ingest, models, exports, quality report."""
+    settings = load_settings(inputs)
+    with job(settings) as current:
+        current.ingest(as_of, allow_removals, full_refresh)
+        current.transform(as_of, full_refresh)
+        current.export()
+
+
+@cli.command()
+@as_of_option
+@inputs_option
+@allow_removals_option
+@steps
+def ingest(as_of: datetime | None, inputs: str | None, allow_removals: bool) -> None:
+    """Take the feeds into the landing zone; `transform` or `sqlmesh run` brings them to the marts."""
+    with job(load_settings(inputs), reports=False) as current:
+        current.ingest(as_of, allow_removals, full_refresh=False)
+
+
+@cli.command()
+@as_of_option
+@full_refresh_option
+@steps
+def transform(as_of: datetime | None, full_refresh: bool) -> None:
+    """Plan what changed in the project and run the models for what was loaded."""
+    with job(load_settings()) as current:
+        current.transform(as_of, full_refresh)
+
+
+@cli.command()
+@steps
+def export() -> None:
+    """Write the marts as they stand to OUTPUT_PATH as CSV and Parquet, with a manifest."""
+    with job(load_settings(), reports=False) as current:
+        current.export()
+
+
+@cli.command()
+@click.option("--latest", is_flag=True, help="Print the newest report; nothing is audited.")
+@click.option("--full", is_flag=True, help="Audit all rows of all time, not only those of the newest load's hour.")
+@steps
+def report(latest: bool, full: bool) -> None:
+    """Audit the models as they stand and write a quality report."""
+    settings = load_settings()
+    if latest:
+        from scripts.quality_report import latest_report, print_report
+
+        print_report(latest_report(settings.quality_reports_path), console)
+        return
+    with job(settings) as current:
+        current.audit(full)
+
+
+@cli.command()
+@steps
+def status() -> None:
+    """Show what is loaded, pending and in quarantine, where things are, and what to do where something is wrong."""
+    from scripts.status import print_status
+
+    if not print_status(load_settings(), console):
+        sys.exit(1)
+
+
+class Job:
+    """One run in one process: its steps share the SQLMesh project, the warehouse and the record of what they did."""
+
+    def __init__(self, settings: Settings) -> None:
+        # Importing SQLMesh takes seconds: only commands that need it do.
+        from scripts.transform import open_project
+
+        self.settings = settings
+        self.record = RunRecord(
+            run_id=uuid4().hex, environment=settings.environment, gateway=settings.gateway, started_at=utc_now()
+        )
+        self.project = open_project(settings, console)
+        self.warehouse = self.project.warehouse()
+
+    def ingest(self, as_of: datetime | None, allow_removals: bool, full_refresh: bool) -> None:
+        from scripts.ingest.load import ingest
+
+        with self._step("ingest", f"taking the feeds of {self.settings.input_path}"):
+            self.record.loads = ingest(
+                self.warehouse,
+                self.settings,
+                as_of=as_of,
+                closed_until=None if full_refresh else self.project.closed_until(),
+                allow_removals=allow_removals,
+            )
+        for load in self.record.loads:
+            console.print(
+                f"    {load.file_name:<14}{load.rows_read_count:>12,} rows   {load.new_count:,} new · "
+                f"{load.changed_count:,} changed · {load.gone_count:,} gone · {load.unchanged_count:,} unchanged · "
+                f"{load.duplicate_count:,} duplicate · {load.rejected_count:,} rejected"
+            )
+
+    def transform(self, as_of: datetime | None, full_refresh: bool) -> None:
+        from scripts.ingest.load import create_landing, last_loaded_at
+        from scripts.reconcile import reconcile
+
+        create_landing(self.warehouse)
+        loaded_at = last_loaded_at(self.warehouse)
+        now = as_of or utc_now()
+        execution_time = end_of_window(max(now, loaded_at) if loaded_at else now)
+        self.record.loaded_at, self.record.execution_time = loaded_at, execution_time
+        with self.project.recorded_audits(self.record):
+            try:
+                if full_refresh or not self.project.is_planned():
+                    with self._step("plan", "rebuilding every model" if full_refresh else "bringing prod to this project"):
+                        self.project.plan(execution_time, restate=full_refresh)
+                with self._step("run", f"running the models up to {execution_time:%Y-%m-%d %H:%M:%S} UTC"):
+                    self.project.close_finished_hours(self.warehouse, execution_time)
+                    self.project.run(execution_time)
+            finally:
+                self.project.collect(self.record)
+        with self._step("reconcile", "checking that every landed row arrived"):
+            reconcile(self.warehouse)
+            self._record_success(execution_time)
+
+    def export(self) -> None:
+        from scripts.export import Reflects, export_marts
+        from scripts.ingest.load import last_loaded_at
+
+        loaded_at = self.record.loaded_at or last_loaded_at(self.warehouse)
+        with self._step("export", f"writing {self.settings.output_path}"):
+            self.record.exports = export_marts(
+                self.warehouse, self.settings.output_path, Reflects(loaded_at, self.settings.environment)
+            )
+
+    def audit(self, full: bool) -> None:
+        from scripts.clock import hour_of
+        from scripts.ingest.load import FIRST_LOAD_AT, create_landing, last_loaded_at
+
+        create_landing(self.warehouse)
+        loaded_at = last_loaded_at(self.warehouse)
+        if loaded_at is None:
+            raise PipelineError("Nothing is loaded yet, so there is nothing to report on. Run `make run` first.")
+        self.record.loaded_at, self.record.execution_time = loaded_at, end_of_window(loaded_at)
+        with self._step("audit", "auditing the models"), self.project.recorded_audits(self.record):
+            self.project.audit(FIRST_LOAD_AT if full else hour_of(loaded_at), end_of_window(loaded_at))
+        failed = [outcome for outcome in self.record.audits if outcome.severity == "error" and not outcome.passed]
+        if failed:
+            from scripts.errors import BlockingAuditError
+
+            raise BlockingAuditError(
+                "\n\n".join(
+                    f"{outcome.model}: blocking audit {outcome.audit} failed with {outcome.failed_count:,} row(s). "
+                    f"Query:\n{outcome.query}"
+                    for outcome in failed
+                )
+            )
+
+    def finish(self, error: BaseException | None) -> None:
+        """Closes the record, writes the quality report and prints the summary."""
+        from scripts.quality_report import build_report, print_report, write_report
+
+        self.record.status = "failed" if error else "succeeded"
+        self.record.error = str(error) or type(error).__name__ if error else None
+        self.record.finished_at = utc_now()
+        path = write_report(build_report(self.record, self.warehouse), self.settings.quality_reports_path)
+        if error is None:
+            from scripts.quality_report import latest_report
+
+            console.print()
+            print_report(latest_report(self.settings.quality_reports_path), console)
+        console.print(f"\nQuality report: {path}", soft_wrap=True)
+
+    def close(self) -> None:
+        self.project.close()
+
+    def _record_success(self, execution_time: datetime) -> None:
+        self.warehouse.execute(
+            f"INSERT INTO landing.run VALUES ('{self.record.run_id}', TIMESTAMP '{self.record.started_at}', "
+            f"TIMESTAMP '{utc_now()}', TIMESTAMP '{execution_time}', '{self.project.model_versions()}')"
+        )
+
+    @contextmanager
+    def _step(self, name: str, what: str) -> Iterator[None]:
+        console.print(f"[bold]{name}[/bold]  {what}", soft_wrap=True)
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self.record.step_seconds[name] = round(perf_counter() - started, 3)
+
+
+@contextmanager
+def job(settings: Settings, *, reports: bool = True) -> Iterator[Job]:
+    """Opens a job, and ends it with its report, whether its steps went well or not."""
+    current = Job(settings)
+    try:
+        try:
+            yield current
+        except BaseException as error:
+            if reports:
+                current.finish(error)
+            raise
+        if reports:
+            current.finish(None)
+    finally:
+        current.close()
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,74 @@
+"""SQLMesh's console for a run of ours: a line per model, and what failed, kept for the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from sqlmesh.core.console import NoopConsole
+from sqlmesh.core.snapshot import Snapshot
+from sqlmesh.utils.concurrency import NodeExecutionFailedError
+from sqlmesh.utils.errors import NodeAuditsErrors
+
+from scripts.results import ModelOutcome
+
+
+class RunConsole(NoopConsole):
+    """Prints each model as it ends and keeps outcomes and failures.
+
+    Attributes:
+        models: Outcomes in the order of evaluation; a model evaluated for two windows has two.
+        failures: One sentence per failed model, with the failed audits.
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.rich_console = console
+        self.models: list[ModelOutcome] = []
+        self.failures: list[str] = []
+
+    def update_snapshot_evaluation_progress(
+        self,
+        snapshot: Snapshot,
+        interval: Any,
+        batch_idx: int,
+        duration_ms: int | None,
+        num_audits_passed: int,
+        num_audits_failed: int,
+        audit_only: bool = False,
+        execution_stats: Any = None,
+        auto_restatement_triggers: Any = None,
+    ) -> None:
+        if duration_ms is None:
+            return
+        rows = getattr(execution_stats, "total_rows_processed", None)
+        name = model_name(snapshot)
+        self.models.append(ModelOutcome(name, name.split(".")[0], duration_ms / 1000, rows))
+        audits = f"{num_audits_passed} audits passed"
+        if num_audits_failed:
+            audits += f", [yellow]{num_audits_failed} warned[/yellow]"
+        self.rich_console.print(f"    {name:<42}{duration_ms / 1000:>7.2f} s   {audits}", highlight=False)
+
+    def log_failed_models(self, errors: list[NodeExecutionFailedError[Any]]) -> None:
+        self.failures.extend(_sentence(error) for error in errors)
+
+    def log_error(self, message: str, *args: Any, **kwargs: Any) -> None:
+        self.failures.append(message)
+
+
+def model_name(snapshot: Snapshot) -> str:
+    """`layer.model` of a snapshot."""
+    return snapshot.model.name if snapshot.is_model else snapshot.name
+
+
+def _sentence(error: NodeExecutionFailedError[Any]) -> str:
+    node = error.node
+    name = getattr(node, "snapshot_name", None) or (node[0] if isinstance(node, tuple) else str(node))
+    model = ".".join(part.strip('"') for part in str(name).split(".")[-2:])
+    cause = error.__cause__
+    if isinstance(cause, NodeAuditsErrors):
+        return "\n".join(
+            f"{model}: blocking audit {audit.audit_name} failed with {audit.count:,} row(s). Query:\n{audit.sql()}"
+            for audit in cause.errors
+        )
+    return f"{model}: {cause}"

@@ -1,0 +1,210 @@
+"""The models' part of a run: SQLMesh plans what changed in the project and runs what is new in the data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import duckdb
+from rich.console import Console
+from sqlmesh import Context
+from sqlmesh.core.console import set_console
+from sqlmesh.core.snapshot import SnapshotEvaluator
+from sqlmesh.utils.errors import SQLMeshError
+
+from scripts.clock import from_milliseconds, hour_of
+from scripts.errors import BlockingAuditError, PipelineError
+from scripts.results import AuditOutcome, RunRecord
+from scripts.settings import PROJECT_ROOT, Settings
+from scripts.sqlmesh_console import RunConsole, model_name
+from scripts.warehouse import Warehouse
+from scripts.warehouse.duckdb import DuckDBWarehouse, locked_message
+
+PROD = "prod"
+# History and marts follow from staging: restating it restates them.
+RESTATED_FROM = ("staging.*",)
+
+
+class Project:
+    """The SQLMesh project of this folder on one gateway."""
+
+    def __init__(self, settings: Settings, console: Console) -> None:
+        self._console = RunConsole(console)
+        set_console(self._console)
+        self.context = Context(paths=[str(PROJECT_ROOT)], gateway=settings.gateway)
+
+    def warehouse(self) -> Warehouse:
+        """The tables of the project's gateway, over SQLMesh's own connection."""
+        return DuckDBWarehouse(self.context.engine_adapter.connection.cursor())
+
+    def close(self) -> None:
+        self.context.close()
+
+    def closed_until(self) -> datetime | None:
+        """End of the last window that any model of any environment has on record as processed, None before the first."""
+        state = self.context.state_sync
+        ends = [
+            end
+            for environment in state.get_environments()
+            for end in state.max_interval_end_per_model(environment.snapshots).values()
+        ]
+        return from_milliseconds(max(ends)) if ends else None
+
+    def is_planned(self) -> bool:
+        """Whether prod holds the models exactly as they stand in this folder."""
+        environment = self.context.state_sync.get_environment(PROD)
+        if environment is None:
+            return False
+        local = {snapshot.snapshot_id for snapshot in self.context.snapshots.values()}
+        return local == {snapshot.snapshot_id for snapshot in environment.snapshots}
+
+    def plan(self, execution_time: datetime, *, restate: bool) -> None:
+        """Brings prod to the models as they stand, for the hours that are over; the run takes the rest.
+
+        Raises:
+            BlockingAuditError: A model or a blocking audit failed.
+        """
+        try:
+            self.context.plan(
+                PROD,
+                execution_time=hour_of(execution_time),
+                restate_models=RESTATED_FROM if restate else None,
+                no_prompts=True,
+                auto_apply=True,
+                no_diff=True,
+                skip_tests=True,
+            )
+        except SQLMeshError as error:
+            raise self._failure(str(error)) from error
+
+    def run(self, execution_time: datetime) -> None:
+        """Runs every model for its window up to `execution_time` (exclusive), the hour under way included.
+
+        Raises:
+            BlockingAuditError: A model or a blocking audit failed; what stands after it was not run.
+        """
+        status = self.context.run(PROD, execution_time=execution_time, ignore_cron=True)
+        if status.is_failure:
+            raise self._failure("The run failed.")
+
+    def model_versions(self) -> str:
+        """The exact versions of prod's models, as text."""
+        environment = self.context.state_sync.get_environment(PROD)
+        return json.dumps(sorted(f"{s.name} {s.identifier}" for s in environment.snapshots)) if environment else "[]"
+
+    def close_finished_hours(self, warehouse: Warehouse, execution_time: datetime) -> None:
+        """Records the hour of the last run as processed where that run has seen all of it.
+
+        SQLMesh records whole hours only, so without this the hour of the last run, however much was loaded in it, is
+        evaluated once more. In any doubt it is.
+        """
+        last = warehouse.fetch(
+            "SELECT execution_time, finished_at, model_versions FROM landing.run ORDER BY finished_at DESC LIMIT 1"
+        )
+        if not last:
+            return
+        ran_until, finished_at, versions = last[0]
+        hour = hour_of(ran_until)
+        end = hour + timedelta(hours=1)
+        if execution_time < end or hour == ran_until or _loads_between(warehouse, ran_until, end):
+            return
+        known = set(json.loads(versions))
+        for snapshot in self.context.state_sync.get_snapshots(
+            self.context.state_sync.get_environment(PROD).snapshots  # type: ignore[union-attr]
+        ).values():
+            unaltered = (
+                snapshot.last_altered_ts is None or from_milliseconds(snapshot.last_altered_ts) <= finished_at
+            )
+            ends_at_hour = snapshot.intervals and from_milliseconds(snapshot.intervals[-1][1]) == hour
+            if unaltered and ends_at_hour and f"{snapshot.name} {snapshot.identifier}" in known:
+                self.context.state_sync.add_interval(snapshot, hour, end)
+
+    def audit(self, start: datetime, end: datetime) -> None:
+        """Audits every model for a window as its rows stand, without running it."""
+        self.context.audit(start, end, execution_time=end)
+
+    def collect(self, record: RunRecord) -> None:
+        """Moves the models' outcomes seen so far into the record of the run."""
+        record.models.extend(self._console.models)
+        self._console.models.clear()
+
+    @contextmanager
+    def recorded_audits(self, record: RunRecord) -> Iterator[None]:
+        """Puts the result of every audit that SQLMesh runs meanwhile into the record, passed ones too.
+
+        SQLMesh hands them to nobody: consoles see counts only, and a failure stops the run.
+        """
+        original = SnapshotEvaluator.audit
+        outcomes: dict[tuple[str, str], AuditOutcome] = {}
+
+        def audit(evaluator: SnapshotEvaluator, snapshot: Any, **kwargs: Any) -> Any:
+            results = original(evaluator, snapshot, **kwargs)
+            for result in results:
+                if result.skipped:
+                    continue
+                outcome = _outcome(snapshot, result, evaluator.adapter.dialect)
+                earlier = outcomes.get((outcome.model, outcome.audit))
+                outcomes[outcome.model, outcome.audit] = _merged(earlier, outcome) if earlier else outcome
+            return results
+
+        SnapshotEvaluator.audit = audit  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            SnapshotEvaluator.audit = original  # type: ignore[method-assign]
+            record.audits.extend(outcomes.values())
+
+    def _failure(self, fallback: str) -> BlockingAuditError:
+        failures = self._console.failures or [fallback]
+        return BlockingAuditError(
+            "\n\n".join(failures) + "\n\nWhat stands after it is as it was before this run. Mend the cause and run again."
+        )
+
+
+def _loads_between(warehouse: Warehouse, start: datetime, end: datetime) -> int:
+    ((count,),) = warehouse.fetch(
+        f"SELECT COUNT(*) FROM landing.load WHERE loaded_at >= TIMESTAMP '{start}' AND loaded_at < TIMESTAMP '{end}'"
+    )
+    return int(count)
+
+
+def _outcome(snapshot: Any, result: Any, dialect: str) -> AuditOutcome:
+    name = model_name(snapshot)
+    arguments = ", ".join(
+        value.sql(dialect="duckdb") for key, value in result.audit_args.items() if key in ("columns", "column", "key")
+    )
+    return AuditOutcome(
+        audit=f"{result.audit.name}({arguments.strip('()')})" if arguments else result.audit.name,
+        model=name,
+        layer=name.split(".")[0],
+        severity="error" if result.blocking else "warn",
+        failed_count=result.count or 0,
+        query=result.query.sql(dialect=dialect, pretty=True) if result.query is not None else "",
+    )
+
+
+def _merged(earlier: AuditOutcome, later: AuditOutcome) -> AuditOutcome:
+    """One outcome for an audit that ran for two windows; the query shown is that of a failure, if there is one."""
+    return AuditOutcome(
+        audit=later.audit,
+        model=later.model,
+        layer=later.layer,
+        severity=later.severity,
+        failed_count=earlier.failed_count + later.failed_count,
+        query=later.query if later.failed_count or not earlier.failed_count else earlier.query,
+    )
+
+
+def open_project(settings: Settings, console: Console) -> Project:
+    """Loads the project.
+
+    Raises:
+        PipelineError: Another process has the database file open, or it can't be read.
+    """
+    try:
+        return Project(settings, console)
+    except duckdb.IOException as error:
+        raise PipelineError(locked_message(settings.duckdb_path, error)) from error

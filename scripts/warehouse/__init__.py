@@ -1,0 +1,56 @@
+"""What the steps need of the engine that holds the tables, whichever engine it is."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import duckdb
+
+
+class Warehouse(Protocol):
+    """A connection to the tables of one environment.
+
+    SQL is written in DuckDB's dialect and names tables by layer (`marts.account_summary`). It keeps to what both
+    engines can say: no QUALIFY, no DuckDB-only functions, no lists or structs.
+
+    Attributes:
+        gateway: `duckdb` or `databricks`.
+    """
+
+    gateway: str
+
+    def fetch(self, sql: str) -> list[tuple[Any, ...]]:
+        """Returns all rows of a query; meant for small results."""
+        ...
+
+    def execute(self, sql: str) -> None:
+        """Runs a statement for its effect."""
+        ...
+
+    def relation(self, sql: str) -> duckdb.DuckDBPyRelation:
+        """Returns the rows of an ordered query, in that order, as a relation that may be consumed once."""
+        ...
+
+    def load(self) -> AbstractContextManager[LoadArea]:
+        """Opens the area of one load. What was written inside is kept when it ends well, and is as if never written
+        when it does not."""
+        ...
+
+
+class LoadArea(Protocol):
+    """Where one load is parsed, compared and written.
+
+    Attributes:
+        parser: DuckDB connection in which the CSV files are parsed.
+    """
+
+    parser: duckdb.DuckDBPyConnection
+
+    def stage(self, table: str) -> str:
+        """Brings a table of `parser` to the engine; returns the name by which SQL there reads it."""
+        ...
+
+    def scratch(self, name: str, query: str) -> str:
+        """Stores the rows of a query until the load ends; returns the name by which SQL reads them."""
+        ...
