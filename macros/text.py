@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import string
+
 from sqlglot import exp
 from sqlmesh import macro
 from sqlmesh.core.macros import MacroEvaluator
@@ -42,9 +44,20 @@ def collapse_white_space(evaluator: MacroEvaluator, text: exp.Expression) -> exp
 
 
 @macro()
+def lower_ascii(evaluator: MacroEvaluator, text: exp.Expression) -> exp.Expression:
+    """`text` with A to Z in lower case and every other letter as it is.
+
+    LOWER differs between the engines beyond ASCII, and makes an i of the Turkish capital, a k of the Kelvin sign.
+    """
+    return exp.func(
+        "TRANSLATE", text, exp.Literal.string(string.ascii_uppercase), exp.Literal.string(string.ascii_lowercase)
+    )
+
+
+@macro()
 def is_absent(evaluator: MacroEvaluator, cleaned: exp.Expression) -> exp.Expression:
     """Whether a cleaned text stands for no value: blank, null, n/a or none, in any case."""
-    return exp.Lower(this=cleaned).isin(*ABSENT_WORDS)
+    return lower_ascii(evaluator, cleaned).isin(*ABSENT_WORDS)
 
 
 @macro()

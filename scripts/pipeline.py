@@ -122,7 +122,7 @@ def report(latest: bool, full: bool) -> None:
     """Audit the models as they stand and write a quality report."""
     settings = load_settings()
     if latest:
-        from scripts.quality_report import latest_report, print_report
+        from scripts.report.quality_report import latest_report, print_report
 
         print_report(latest_report(settings.quality_reports_path), console)
         return
@@ -230,14 +230,14 @@ class Job:
 
     def finish(self, error: BaseException | None) -> None:
         """Closes the record, writes the quality report and prints the summary."""
-        from scripts.quality_report import build_report, print_report, write_report
+        from scripts.report.quality_report import build_report, print_report, write_report
 
         self.record.status = "failed" if error else "succeeded"
         self.record.error = str(error) or type(error).__name__ if error else None
         self.record.finished_at = utc_now()
         path = write_report(build_report(self.record, self.warehouse), self.settings.quality_reports_path)
         if error is None:
-            from scripts.quality_report import latest_report
+            from scripts.report.quality_report import latest_report
 
             console.print()
             print_report(latest_report(self.settings.quality_reports_path), console)

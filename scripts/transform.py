@@ -98,8 +98,8 @@ class Project:
     def close_finished_hours(self, warehouse: Warehouse, execution_time: datetime) -> None:
         """Records the hour of the last run as processed where that run has seen all of it.
 
-        SQLMesh records whole hours only, so without this the hour of the last run, however much was loaded in it, is
-        evaluated once more. In any doubt it is.
+        An hour counts as processed only when all of it is, so without this the hour of the last run, however much was
+        loaded in it, is evaluated once more. In any doubt it is.
         """
         last = warehouse.fetch(
             "SELECT execution_time, finished_at, model_versions FROM landing.run ORDER BY finished_at DESC LIMIT 1"
@@ -118,8 +118,8 @@ class Project:
             unaltered = (
                 snapshot.last_altered_ts is None or from_milliseconds(snapshot.last_altered_ts) <= finished_at
             )
-            ends_at_hour = snapshot.intervals and from_milliseconds(snapshot.intervals[-1][1]) == hour
-            if unaltered and ends_at_hour and f"{snapshot.name} {snapshot.identifier}" in known:
+            ends_with_run = snapshot.intervals and from_milliseconds(snapshot.intervals[-1][1]) == ran_until
+            if unaltered and ends_with_run and f"{snapshot.name} {snapshot.identifier}" in known:
                 self.context.state_sync.add_interval(snapshot, hour, end)
 
     def audit(self, start: datetime, end: datetime) -> None:

@@ -26,7 +26,7 @@ MODEL (
     accepted_range(column := interest_rate_pct, min_v := 0, max_v := 1, condition := calculated_at BETWEEN @start_ts AND @end_ts),
     forall(
       criteria := (
-        annual_interest_amount = ROUND(original_balance_amount * interest_rate_pct, 2),
+        annual_interest_amount = ROUND(original_balance_amount::DECIMAL(28, 2) * interest_rate_pct, 2),
         new_balance_amount = original_balance_amount + annual_interest_amount
       ),
       condition := calculated_at BETWEEN @start_ts AND @end_ts
@@ -71,18 +71,28 @@ WITH latest AS (
     )
   WHERE
     event.event_at BETWEEN @start_ts AND @end_ts
+), earning AS (
+  SELECT
+    account_id,
+    customer_id,
+    balance_amount,
+    rate_pct,
+    /* The product needs more digits than either factor's type. */
+    ROUND(balance_amount::DECIMAL(28, 2) * rate_pct, 2) AS interest_amount,
+    event_at
+  FROM rated
 )
 SELECT
   account_id::TEXT, /* Account id */
   customer_id::BIGINT, /* Customer that the account belongs to */
   balance_amount::DECIMAL(18, 2) AS original_balance_amount, /* Balance now */
   rate_pct::DECIMAL(6, 4) AS interest_rate_pct, /* Yearly rate, a fraction (0.0150 is 1.5 %) */
-  ROUND(balance_amount * rate_pct, 2)::DECIMAL(18, 2) AS annual_interest_amount, /* Interest of a year, rounded half up to cents */
+  interest_amount::DECIMAL(18, 2) AS annual_interest_amount, /* Interest of a year, rounded half up to cents */
   (
-    balance_amount + ROUND(balance_amount * rate_pct, 2)
+    balance_amount + interest_amount
   )::DECIMAL(19, 2) AS new_balance_amount, /* Balance in a year; one digit wider, for the largest balance plus its interest */
   event_at::TIMESTAMP AS calculated_at /* Load of the event that the row rests on */
-FROM rated;
+FROM earning;
 
 @IF(
   @runtime_stage IN ('creating', 'evaluating'),

@@ -12,7 +12,7 @@ WITH received AS (
     @clean(customer_id) AS customer_text,
     @clean(balance) AS balance_text,
     LTRIM(@clean(balance), '+-') AS unsigned_text,
-    LOWER(@clean(account_type)) AS type_word
+    @lower_ascii(@clean(account_type)) AS type_word
   FROM source.src_account
 ), measured AS (
   SELECT

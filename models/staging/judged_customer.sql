@@ -9,7 +9,7 @@ WITH received AS (
   SELECT
     *,
     change_type = 'gone' AS is_deleted_flag,
-    LOWER(@clean(has_loan)) AS loan_word
+    @lower_ascii(@clean(has_loan)) AS loan_word
   FROM source.src_customer
 )
 SELECT

@@ -1,0 +1,387 @@
+"""Writes the marts to files: `account_summary` and `customer_profile` as Parquet and CSV, and the manifest last.
+
+Equal data gives equal bytes, whichever engine holds the marts: rows come ordered by key, in row groups of a fixed
+size, cast to the declared types, and a DuckDB connection of the export's own writes them with one thread.
+The CSV is made from the finished Parquet file, so the two cannot differ.
+
+A file is written under a temporary name beside its target, flushed to disk and renamed. All temporary files are
+complete before the first rename, and the manifest is renamed last. A run killed between two renames leaves files whose
+sha256 is not the manifest's (`check_outputs` finds them); the next export completes the set.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from uuid import uuid4
+
+import duckdb
+import pyarrow as pa
+
+from scripts.errors import PipelineError
+from scripts.results import ExportedFile
+from scripts.warehouse import Warehouse
+
+MANIFEST_NAME = "manifest.json"
+MANIFEST_SCHEMA_VERSION = 1
+ROW_GROUP_ROWS = 122_880
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Mart:
+    """A mart that is exported: its key, by which it is sorted, and its columns with their declared types."""
+
+    name: str
+    key: str
+    columns: tuple[tuple[str, str], ...]
+
+
+MARTS = (
+    Mart(
+        "account_summary",
+        "account_id",
+        (
+            ("account_id", "VARCHAR"),
+            ("customer_id", "BIGINT"),
+            ("original_balance_amount", "DECIMAL(18,2)"),
+            ("interest_rate_pct", "DECIMAL(6,4)"),
+            ("annual_interest_amount", "DECIMAL(18,2)"),
+            ("new_balance_amount", "DECIMAL(19,2)"),
+            ("calculated_at", "TIMESTAMP"),
+        ),
+    ),
+    Mart(
+        "customer_profile",
+        "customer_id",
+        (
+            ("customer_id", "BIGINT"),
+            ("customer_name", "VARCHAR"),
+            ("has_loan_flag", "BOOLEAN"),
+            ("total_accounts_count", "BIGINT"),
+            ("total_balance_amount", "DECIMAL(28,2)"),
+            ("total_annual_interest_amount", "DECIMAL(28,2)"),
+            ("calculated_at", "TIMESTAMP"),
+        ),
+    ),
+)
+EXPORTED_NAMES = tuple(f"{mart.name}.{suffix}" for mart in MARTS for suffix in ("parquet", "csv"))
+
+
+@dataclass(frozen=True)
+class Reflects:
+    """What an export stands for.
+
+    Attributes:
+        loaded_at: Newest load that was brought through to the marts (UTC without zone); None when there is none.
+        environment: Label of the environment, as in reports.
+    """
+
+    loaded_at: datetime | None
+    environment: str
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A complete file under its temporary name."""
+
+    mart: Mart
+    target: Path
+    path: Path
+    row_count: int
+    byte_count: int
+    sha256: str
+
+
+def export_marts(warehouse: Warehouse, output_path: str | Path, reflects: Reflects) -> list[ExportedFile]:
+    """Brings the files under `output_path` to the marts' present rows and returns them, manifest not counted.
+
+    A file that already holds exactly these bytes is left alone, and so is the manifest when it describes these files:
+    it then keeps naming the load since which they stand. Otherwise it names the newest load, not later than
+    `reflects.loaded_at`, that changed anything: a re-sent feed is no news.
+
+    Raises:
+        PipelineError: The folder can't be written, the disk is full, or a mart could not be read in full.
+    """
+    folder = Path(output_path).absolute()
+    token = uuid4().hex
+    drafts: list[_Draft] = []
+    with _sentences(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+        try:
+            for mart in MARTS:
+                drafts.extend(_write_drafts(warehouse, mart, folder, token))
+            loaded_at = _last_change(warehouse, reflects.loaded_at)
+            exported = [_publish(draft) for draft in drafts]
+            sync_folder(folder)
+            _publish_manifest(folder, drafts, reflects.environment, loaded_at)
+        finally:
+            with suppress(OSError):
+                _remove_leftovers(folder)
+    return exported
+
+
+def check_outputs(output_path: str | Path) -> list[str]:
+    """Compares the files under `output_path` with their manifest; returns a sentence for each that does not match."""
+    folder = Path(output_path)
+    manifest = folder / MANIFEST_NAME
+    try:
+        entries = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+    except FileNotFoundError:
+        return [f"{manifest} does not exist: run the export."]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [f"{manifest} can't be read ({error}): run the export again."]
+    problems = []
+    for entry in entries:
+        path = folder / entry["name"]
+        if not path.is_file():
+            problems.append(f"{path} is named by the manifest and does not exist: run the export again.")
+        elif path.stat().st_size != entry["bytes"] or _sha256(path) != entry["sha256"]:
+            problems.append(f"{path} is not the file that the manifest describes: run the export again.")
+    return problems
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file so that a reader, or a kill at any moment, finds the old content or the new, never a part."""
+    draft = path.with_name(f".{path.name}.tmp-{uuid4().hex}")
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames in a folder survive a power cut, where the platform can (Windows can't open a folder)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_drafts(warehouse: Warehouse, mart: Mart, folder: Path, token: str) -> Iterator[_Draft]:
+    table = f"marts.{mart.name}"
+    columns = ", ".join(name for name, _ in mart.columns)
+    parquet = folder / f"{mart.name}.parquet"
+    csv = folder / f"{mart.name}.csv"
+    parquet_draft, csv_draft = (target.with_name(f".{target.name}.tmp-{token}") for target in (parquet, csv))
+
+    relation = warehouse.relation(f"SELECT {columns} FROM {table} ORDER BY {mart.key}")
+    with duckdb.connect(":memory:") as local:
+        local.execute("SET threads = 1; SET preserve_insertion_order = true; SET TimeZone = 'UTC'")
+        row_count = _write_parquet(local, relation, mart, parquet_draft)
+        expected = int(warehouse.fetch(f"SELECT COUNT(*) FROM {table}")[0][0])
+        if row_count != expected:
+            raise PipelineError(
+                f"{table} has {expected} rows, of which {row_count} arrived at the export: nothing was exported. "
+                "Run the export again; if it happens again, look at the connection to the warehouse."
+            )
+        _write_csv(local, mart, parquet_draft, csv_draft)
+    for target, draft in ((parquet, parquet_draft), (csv, csv_draft)):
+        with draft.open("r+b") as file:
+            os.fsync(file.fileno())
+        yield _Draft(mart, target, draft, row_count, draft.stat().st_size, _sha256(draft))
+
+
+def _write_parquet(local: duckdb.DuckDBPyConnection, relation: duckdb.DuckDBPyRelation, mart: Mart, path: Path) -> int:
+    """Streams the relation into a Parquet file; returns the rows written."""
+    source = relation.to_arrow_reader(ROW_GROUP_ROWS)
+    failures: list[Exception] = []
+    batches = pa.RecordBatchReader.from_batches(source.schema, _row_groups(source, failures))
+    local.register("mart_row", batches)
+    casts = ", ".join(f'CAST("{name}" AS {type_}) AS "{name}"' for name, type_ in mart.columns)
+    try:
+        result = local.execute(
+            f"COPY (SELECT {casts} FROM mart_row) TO {_literal(path)} "
+            f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, USE_TMP_FILE false)"
+        ).fetchone()
+    except duckdb.Error:
+        if failures:
+            raise PipelineError(
+                f"marts.{mart.name} could not be read to its end ({_first_line(failures[0])}): nothing was exported. "
+                "Run the export again."
+            ) from failures[0]
+        raise
+    finally:
+        local.unregister("mart_row")
+    return int(result[0]) if result else 0
+
+
+def _row_groups(source: pa.RecordBatchReader, failures: list[Exception]) -> Iterator[pa.RecordBatch]:
+    """Cuts a stream into batches of exactly `ROW_GROUP_ROWS` rows, the last one excepted.
+
+    DuckDB closes a row group with the batch that fills it, so without this the file's bytes would depend on the sizes
+    in which the engine happened to send its rows. A failure of the source is kept in `failures`: DuckDB passes on only
+    its text.
+    """
+    pending: list[pa.RecordBatch] = []
+    pending_rows = 0
+    try:
+        for received in source:
+            batch = received
+            while pending_rows + batch.num_rows >= ROW_GROUP_ROWS:
+                head = batch.slice(0, ROW_GROUP_ROWS - pending_rows)
+                batch = batch.slice(head.num_rows)
+                yield pa.concat_batches([*pending, head])
+                pending, pending_rows = [], 0
+            if batch.num_rows:
+                pending.append(batch)
+                pending_rows += batch.num_rows
+        if pending:
+            yield pa.concat_batches(pending)
+    except Exception as error:
+        failures.append(error)
+        raise
+
+
+def _write_csv(local: duckdb.DuckDBPyConnection, mart: Mart, parquet: Path, path: Path) -> None:
+    columns = ", ".join(
+        f'strftime("{name}", \'%Y-%m-%d %H:%M:%S.%f\') AS "{name}"' if type_ == "TIMESTAMP" else f'"{name}"'
+        for name, type_ in mart.columns
+    )
+    # Text in the order of the rows is the same however many threads make it, unlike Parquet.
+    local.execute("RESET threads")
+    # A folder's name may hold what read_parquet would take for a pattern.
+    pattern = re.sub(r"([\[*?])", r"[\1]", str(parquet))
+    local.execute(
+        f"COPY (SELECT {columns} FROM read_parquet({_literal(pattern)})) TO {_literal(path)} "
+        "(FORMAT csv, HEADER true, DELIMITER ',', QUOTE '\"', ESCAPE '\"', NULLSTR '', USE_TMP_FILE false)"
+    )
+
+
+def _publish(draft: _Draft) -> ExportedFile:
+    written = not _holds(draft.target, draft.byte_count, draft.sha256)
+    if written:
+        draft.path.replace(draft.target)
+    return ExportedFile(str(draft.target), draft.row_count, draft.byte_count, draft.sha256, written)
+
+
+def _publish_manifest(folder: Path, drafts: list[_Draft], environment: str, loaded_at: datetime | None) -> None:
+    path = folder / MANIFEST_NAME
+    try:
+        present = path.read_bytes()
+        standing_since = json.loads(present)["reflects"]["loaded_at"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        present, standing_since = b"", None
+    time = None if loaded_at is None else loaded_at.isoformat(timespec="microseconds") + "Z"
+    if (
+        isinstance(standing_since, str)
+        and time is not None
+        and standing_since <= time
+        and present == _manifest(drafts, environment, standing_since)
+    ):
+        return
+    content = _manifest(drafts, environment, time)
+    if content != present:
+        write_atomically(path, content)
+
+
+def _manifest(drafts: list[_Draft], environment: str, loaded_at: str | None) -> bytes:
+    manifest = {
+        "schema_version": MANIFEST_SCHEMA_VERSION,
+        "environment": environment,
+        "reflects": {"loaded_at": loaded_at},
+        "files": [
+            {
+                "name": draft.target.name,
+                "mart": f"marts.{draft.mart.name}",
+                "sorted_by": draft.mart.key,
+                "rows": draft.row_count,
+                "bytes": draft.byte_count,
+                "sha256": draft.sha256,
+                "columns": [{"name": name, "type": type_} for name, type_ in draft.mart.columns],
+            }
+            for draft in drafts
+        ],
+    }
+    return (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _last_change(warehouse: Warehouse, not_after: datetime | None) -> datetime | None:
+    """The newest load, not later than `not_after`, with a new, changed or gone row."""
+    if not_after is None:
+        return None
+    moment = not_after.isoformat(sep=" ", timespec="microseconds")
+    rows = warehouse.fetch(
+        "SELECT MAX(loaded_at) FROM landing.load WHERE new_count + changed_count + gone_count > 0 "
+        f"AND loaded_at <= CAST('{moment}' AS TIMESTAMP)"
+    )
+    return rows[0][0] if rows else None
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for name in (*EXPORTED_NAMES, MANIFEST_NAME):
+        for path in folder.glob(f".{name}.tmp-*"):
+            path.unlink(missing_ok=True)
+
+
+def _holds(path: Path, byte_count: int, sha256: str) -> bool:
+    return path.is_file() and path.stat().st_size == byte_count and _sha256(path) == sha256
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _literal(value: object) -> str:
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+_REMEDIES = (
+    (
+        {errno.ENOSPC, errno.EDQUOT, errno.EFBIG},
+        ("No space left", "File too large", "quota"),
+        "there is no room for the files. Free space, or set OUTPUT_PATH to a folder on another disk, and run the "
+        "export again",
+    ),
+    (
+        {errno.EACCES, errno.EPERM, errno.EROFS},
+        ("Permission denied", "Read-only file system", "Operation not permitted"),
+        "it can't be written. Give this user write permission there, or set OUTPUT_PATH to another folder, and run the "
+        "export again",
+    ),
+    (
+        {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY},
+        (),
+        "something that is not a folder, or not a file, stands in the way. Move it away and run the export again",
+    ),
+)
+
+
+@contextmanager
+def _sentences(folder: Path) -> Iterator[None]:
+    """Turns what the file system and the engine raise into a sentence with a remedy."""
+    try:
+        yield
+    except (OSError, duckdb.Error) as error:
+        code = getattr(error, "errno", None)
+        for codes, texts, remedy in _REMEDIES:
+            if code in codes or any(text in str(error) for text in texts):
+                raise PipelineError(f"The export to {folder} failed: {remedy}. ({_first_line(error)})") from error
+        raise PipelineError(
+            f"The export to {folder} failed: {_first_line(error)}. Put that right and run the export again."
+        ) from error
