@@ -235,13 +235,18 @@ class Job:
         self.record.status = "failed" if error else "succeeded"
         self.record.error = str(error) or type(error).__name__ if error else None
         self.record.finished_at = utc_now()
-        path = write_report(build_report(self.record, self.warehouse), self.settings.quality_reports_path)
+        report = build_report(self.record, self.warehouse)
+        try:
+            path = write_report(report, self.settings.quality_reports_path)
+        except PipelineError as unwritten:
+            if error is None:
+                raise
+            console.print(f"\n{unwritten}", soft_wrap=True)
+            return
         if error is None:
-            from scripts.report.quality_report import latest_report
-
             console.print()
-            print_report(latest_report(self.settings.quality_reports_path), console)
-        console.print(f"\nQuality report: {path}", soft_wrap=True)
+            print_report(report, console)
+        console.print(f"\nQuality report: {path.with_suffix('.html')}", soft_wrap=True)
 
     def close(self) -> None:
         self.project.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from scripts.errors import BlockingAuditError
 from scripts.feeds import FEEDS, Feed
 from scripts.warehouse import Warehouse
@@ -16,7 +18,7 @@ def reconcile(warehouse: Warehouse) -> None:
     missed = [
         f"{feed.name} load of {loaded_at}: {landed:,} rows landed, {reached:,} reached staging or quarantine"
         for feed in FEEDS
-        for loaded_at, landed, reached in warehouse.fetch(_unequal_loads(feed))
+        for loaded_at, landed, reached in missing_loads(warehouse, feed)
     ]
     if missed:
         raise BlockingAuditError(
@@ -25,8 +27,10 @@ def reconcile(warehouse: Warehouse) -> None:
         )
 
 
-def _unequal_loads(feed: Feed) -> str:
-    return f"""
+def missing_loads(warehouse: Warehouse, feed: Feed) -> list[tuple[datetime, int, int]]:
+    """The loads of which not every row has arrived: time, rows landed, rows in staging and quarantine."""
+    return warehouse.fetch(  # type: ignore[return-value]
+        f"""
         SELECT loaded_at, SUM(landed), SUM(reached)
         FROM (
             SELECT loaded_at, COUNT(*) AS landed, 0 AS reached FROM source.src_{feed.name} GROUP BY loaded_at
@@ -39,3 +43,4 @@ def _unequal_loads(feed: Feed) -> str:
         HAVING SUM(landed) <> SUM(reached)
         ORDER BY loaded_at
     """
+    )

@@ -53,8 +53,8 @@ class RunConsole(NoopConsole):
         self.failures.extend(_sentence(error) for error in errors)
 
     def log_warning(self, short_message: str, *args: Any, **kwargs: Any) -> None:
-        # Failed audits stand behind their model's line and in the report.
-        if "audit error" not in short_message:
+        # Failed audits stand behind their model's line and in the report; a first plan is meant to backfill nothing.
+        if "audit error" not in short_message and "Skipping the backfill" not in short_message:
             self.rich_console.print(f"    [yellow]{short_message.strip()}[/yellow]", soft_wrap=True)
 
     def log_error(self, message: str, *args: Any, **kwargs: Any) -> None:

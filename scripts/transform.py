@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -64,6 +65,8 @@ class Project:
     def plan(self, execution_time: datetime, *, restate: bool) -> None:
         """Brings prod to the models as they stand, for the hours that are over; the run takes the rest.
 
+        A first plan makes the views only: there is nothing yet that the run after it would not take.
+
         Raises:
             BlockingAuditError: A model or a blocking audit failed.
         """
@@ -72,6 +75,7 @@ class Project:
                 PROD,
                 execution_time=hour_of(execution_time),
                 restate_models=RESTATED_FROM if restate else None,
+                skip_backfill=self.context.state_sync.get_environment(PROD) is None,
                 no_prompts=True,
                 auto_apply=True,
                 no_diff=True,
@@ -127,8 +131,17 @@ class Project:
         self.context.audit(start, end, execution_time=end)
 
     def collect(self, record: RunRecord) -> None:
-        """Moves the models' outcomes seen so far into the record of the run."""
-        record.models.extend(self._console.models)
+        """Moves the models' outcomes seen so far into the record of the run, one per model, windows added up."""
+        for model in dict.fromkeys(outcome.model for outcome in self._console.models):
+            outcomes = [outcome for outcome in self._console.models if outcome.model == model]
+            rows = [outcome.row_count for outcome in outcomes if outcome.row_count is not None]
+            record.models.append(
+                replace(
+                    outcomes[0],
+                    seconds=sum(outcome.seconds for outcome in outcomes),
+                    row_count=sum(rows) if rows else None,
+                )
+            )
         self._console.models.clear()
 
     @contextmanager

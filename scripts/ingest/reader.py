@@ -1,0 +1,336 @@
+"""Reads a feed file into a table: every line of it becomes a row, a reject, or the reason to refuse the file.
+
+DuckDB parses the file. Whether it did so completely is not left to its word: one pass over the bytes has counted what
+the file holds, and the rows have to hold exactly as much (`_Tally.accounts_for`). Where they do not, because lines are
+damaged, the file is split into sound and damaged records (`reader_split`), DuckDB parses the sound ones, and the counts
+have to agree again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import duckdb
+
+from scripts.errors import FeedRefusedError
+from scripts.feeds import Feed
+from scripts.ingest.contract import PATTERN_CHARACTERS, check_file, read_header
+from scripts.ingest.reader_scan import ByteCounter, ByteCounts, encoding_name, scan_file
+from scripts.ingest.reader_split import MAX_RECORD_BYTES, READ_BYTES, DamagedRecord, split_damaged
+
+_REJECT_BATCH = 5_000
+_SPECIAL = (ord(","), ord('"'), 10, 13)
+_SHOWN_REJECTS = 3
+_SHOWN_CHARACTERS = 80
+_UNPARSED = (duckdb.InvalidInputException, duckdb.NotImplementedException, duckdb.IOException)
+
+
+@dataclass(frozen=True)
+class ParsedFeed:
+    """A feed file in tables of the connection that read it.
+
+    Attributes:
+        sha256: Hex digest of the file; `byte_count`: its size.
+        data_line_count: Records after the header, sound or not; an empty line is none.
+        rows_read_count: Rows of `rows_table`; `rejected_count`: rows of `rejects_table`.
+        rows_table: Temporary table with the feed's columns, VARCHAR, text exactly as received, an empty field ''.
+        rejects_table: Temporary table: line_number BIGINT (where the record starts; the header is line 1), reason
+            VARCHAR (too_few_fields, too_many_fields, broken_quoting, line_too_long), detail VARCHAR, raw_text VARCHAR.
+    """
+
+    feed: Feed
+    path: Path
+    sha256: str
+    byte_count: int
+    data_line_count: int
+    rows_read_count: int
+    rejected_count: int
+    rows_table: str
+    rejects_table: str
+
+
+@dataclass(frozen=True)
+class _Tally:
+    """What the parsed rows hold: bytes of all values, and the special characters among them."""
+
+    rows: int
+    total: int
+    delimiters: int
+    quotes: int
+    line_feeds: int
+    carriage_returns: int
+    line_ends: int
+    empty_lines: int
+
+    def accounts_for(self, text: ByteCounts, field_count: int) -> bool:
+        """True if these rows hold all that a text with these counts holds: each byte of content, each comma and each
+        line end is either in a value or is the markup of exactly this number of rows."""
+        content = self.total - self.delimiters - self.quotes - self.line_feeds - self.carriage_returns
+        blank_lines = text.empty_lines - self.empty_lines
+        return (
+            content == text.content_bytes
+            and self.rows * (field_count - 1) + self.delimiters == text.delimiters
+            and self.rows + self.line_ends + blank_lines == text.lines
+            and self.quotes <= text.quotes
+        )
+
+
+def read_feed(
+    connection: duckdb.DuckDBPyConnection,
+    feed: Feed,
+    path: Path,
+    *,
+    encoding: str = "utf-8",
+    max_rejected_share: float = 0.1,
+) -> ParsedFeed:
+    """Read `path` into `received_<feed>` and `rejected_<feed>`, temporary tables that replace those of an earlier call.
+
+    Runs no transaction statement. An unquoted, undamaged file costs one pass for the counts and DuckDB's parallel
+    parse; one with quotes is parsed on one thread (DuckDB 1.5 can lose rows at the borders between threads there); a
+    damaged one is read, split, and parsed once more.
+
+    Args:
+        encoding: utf-8, utf-16 or latin-1.
+        max_rejected_share: Refuse the file when more than this share of its data lines is damaged, 0 to 1.
+
+    Raises:
+        FeedRefusedError: the file breaks the contract; the two tables do not exist then.
+    """
+    codec = encoding_name(encoding)
+    path = path.absolute()
+    check_file(feed, path)
+    rows_table, rejects_table = f"received_{feed.name}", f"rejected_{feed.name}"
+    try:
+        with tempfile.TemporaryDirectory(prefix="feed_") as folder:
+            parsed = _read(connection, feed, path, codec, Path(folder), rows_table, rejects_table)
+        _check_rejected_share(connection, parsed, max_rejected_share)
+    except _UNPARSED as error:
+        with contextlib.suppress(duckdb.Error):  # inside a transaction, which the error has ended
+            _drop(connection, rows_table, rejects_table)
+        raise FeedRefusedError(f"{path} cannot be parsed: {str(error).splitlines()[0]} Please report this.") from error
+    except OSError as error:
+        _drop(connection, rows_table, rejects_table)
+        raise FeedRefusedError(
+            f"{path} cannot be read ({error.strerror or error}). Check its permissions and the free disk space."
+        ) from error
+    except FeedRefusedError:
+        _drop(connection, rows_table, rejects_table)
+        raise
+    return parsed
+
+
+def _read(
+    connection: duckdb.DuckDBPyConnection,
+    feed: Feed,
+    path: Path,
+    codec: str,
+    folder: Path,
+    rows_table: str,
+    rejects_table: str,
+) -> ParsedFeed:
+    _drop(connection, rows_table, rejects_table)
+    before = path.stat()
+    scan = scan_file(path, codec, folder / "text.csv")
+    columns, header = read_header(feed, path, scan)
+    header_counter = ByteCounter()
+    header_counter.add(header)
+    data = scan.counts - header_counter.counts
+    if data.lines == data.empty_lines:
+        raise FeedRefusedError(f"{path} holds a header and no data lines. Have the {feed.name} feed sent again.")
+
+    connection.execute(
+        f"CREATE TEMP TABLE {rejects_table} (line_number BIGINT, reason VARCHAR, detail VARCHAR, raw_text VARCHAR)"
+    )
+    # DuckDB raises, and so ends the caller's transaction, where line ends are mixed or a line overflows its buffer.
+    if scan.counts.has_one_kind_of_line_end and not scan.has_long_line:
+        _parse(connection, rows_table, feed, columns, scan.text_path, scan.counts, is_sound=False)
+        tally = _tally(connection, rows_table, feed, data)
+        is_complete = tally.accounts_for(data, len(columns))
+    else:
+        is_complete = False
+
+    rejected = 0
+    if not is_complete:
+        sound_path = folder / "sound.csv"
+        first_line = header_counter.counts.line_ends + 1
+        with scan.text_path.open("rb") as source, sound_path.open("wb") as sound:
+            source.seek(scan.text_offset + len(header))
+            damaged = split_damaged(source, len(columns), first_line, sound)
+            rejected, rejected_lines = _insert_rejects(connection, rejects_table, damaged)
+        sound_counts = _count(sound_path)
+        _parse(connection, rows_table, feed, columns, sound_path, sound_counts, is_sound=True)
+        tally = _tally(connection, rows_table, feed, sound_counts)
+        if not tally.accounts_for(sound_counts, len(columns)) or sound_counts.lines + rejected_lines != data.lines:
+            raise FeedRefusedError(
+                f"{path}: not every line could be accounted for. It has {data.lines} lines after the header, of which "
+                f"{rejected_lines} are damaged and {sound_counts.lines} sound, and the latter gave {tally.rows} rows. "
+                f"Nothing is read rather than a line lost: please report this, with the file."
+            )
+    after = path.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or scan.byte_count != after.st_size:
+        raise FeedRefusedError(f"{path} changed while it was being read. Run again when it has been written.")
+    return ParsedFeed(
+        feed=feed,
+        path=path,
+        sha256=scan.sha256,
+        byte_count=scan.byte_count,
+        data_line_count=tally.rows + rejected,
+        rows_read_count=tally.rows,
+        rejected_count=rejected,
+        rows_table=rows_table,
+        rejects_table=rejects_table,
+    )
+
+
+def _drop(connection: duckdb.DuckDBPyConnection, *tables: str) -> None:
+    for table in tables:
+        connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
+
+
+def _count(path: Path) -> ByteCounts:
+    counter = ByteCounter()
+    with path.open("rb") as file:
+        while piece := file.read(READ_BYTES >> 4):
+            counter.add(piece)
+    return counter.counts
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _literal_path(path: Path) -> str:
+    """The path as an SQL literal that DuckDB's file patterns match literally."""
+    return _literal(
+        "".join(f"[{character}]" if character in PATTERN_CHARACTERS else character for character in str(path))
+    )
+
+
+def _parse(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    feed: Feed,
+    columns: tuple[str, ...],
+    path: Path,
+    counts: ByteCounts,
+    *,
+    is_sound: bool,
+) -> None:
+    """Fill `table` from a UTF-8 file. Lines that DuckDB cannot parse are left out; the tally finds that out.
+
+    A file known to be sound has no header and is read without the strict mode, which raises on a CR in quotes.
+    """
+    types = ", ".join(f"{_literal(column)}: 'VARCHAR'" for column in columns)
+    names = ", ".join(_literal(column) for column in columns)
+    is_parallel = counts.quotes == 0
+    options = {
+        "columns": f"{{{types}}}",
+        "force_not_null": f"[{names}]",
+        "auto_detect": "false",
+        "header": str(not is_sound).lower(),
+        "delim": "','",
+        "quote": "'\"'",
+        "escape": "'\"'",
+        "strict_mode": str(not is_sound).lower(),
+        "ignore_errors": "true",
+        "parallel": str(is_parallel).lower(),
+        "max_line_size": str(2 * MAX_RECORD_BYTES if is_sound else MAX_RECORD_BYTES),
+        "compression": "'none'",
+        "hive_partitioning": "false",
+    }
+    listed = ", ".join(f"{name} = {value}" for name, value in options.items())
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE {table} AS "
+        f"SELECT {', '.join(feed.columns)} FROM read_csv({_literal_path(path)}, {listed})"
+    )
+
+
+def _tally(connection: duckdb.DuckDBPyConnection, table: str, feed: Feed, text: ByteCounts) -> _Tally:
+    """Count what the rows hold of `text`, from which they were parsed.
+
+    Without a quote in the text no value can hold a comma or a line end, and where the values are smaller than the
+    text's content something is missing whatever they hold: no need to look into them then.
+    """
+    total = " + ".join(f"strlen({column})" for column in feed.columns)
+    rows, size = _one_row(connection, f"SELECT count(*), coalesce(sum({total}), 0) FROM {table}")
+    if text.quotes == 0 or size < text.content_bytes:
+        return _Tally(rows, size, 0, 0, 0, 0, 0, 0)
+    held = [(column, character) for character in _SPECIAL for column in feed.columns]
+    found = ", ".join(f"count_if(contains({column}, chr({character})))" for column, character in held)
+    rows_with = dict(zip(held, _one_row(connection, f"SELECT {found} FROM {table}"), strict=True))
+    sums = [
+        _sum_over(
+            [column for column in feed.columns if rows_with[column, character]],
+            "strlen({0}) - strlen(replace({0}, chr(%d), ''))" % character,
+            "contains({0}, chr(%d))" % character,
+        )
+        for character in _SPECIAL
+    ]
+    divided = [column for column in feed.columns if rows_with[column, 10] or rows_with[column, 13]]
+    lines = "replace(replace({0}, chr(13) || chr(10), chr(10)), chr(13), chr(10))"
+    condition = "contains({0}, chr(10)) OR contains({0}, chr(13))"
+    sums.append(_sum_over(divided, f"strlen({lines}) - strlen(replace({lines}, chr(10), ''))", condition))
+    sums.append(
+        _sum_over(divided, f"strlen({lines}) - strlen(regexp_replace({lines}, '\\n+', chr(10), 'g'))", condition)
+    )
+    return _Tally(rows, size, *_one_row(connection, f"SELECT {', '.join(sums)} FROM {table}"))
+
+
+def _sum_over(columns: list[str], amount: str, condition: str) -> str:
+    """SQL for the sum of `amount` over the rows and `columns` with `condition`; {0} stands for the column."""
+    sums = (f"coalesce(sum({amount.format(column)}) FILTER ({condition.format(column)}), 0)" for column in columns)
+    return " + ".join(["0", *sums])
+
+
+def _one_row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
+    row = connection.execute(query).fetchone()
+    assert row is not None
+    return tuple(int(value) for value in row)
+
+
+def _insert_rejects(
+    connection: duckdb.DuckDBPyConnection, table: str, damaged: Iterable[DamagedRecord]
+) -> tuple[int, int]:
+    """Store the damaged records: their number, and the number of physical lines that they take up."""
+    count = lines = 0
+    for batch in _batches(damaged):
+        count += len(batch)
+        lines += sum(record.line_count for record in batch)
+        connection.execute(
+            f"INSERT INTO {table} SELECT unnest(?::BIGINT[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), "
+            f"unnest(?::VARCHAR[])",
+            [
+                [record.line_number for record in batch],
+                [record.reason for record in batch],
+                [record.detail for record in batch],
+                [record.raw_text for record in batch],
+            ],
+        )
+    return count, lines
+
+
+def _batches(damaged: Iterable[DamagedRecord]) -> Iterator[list[DamagedRecord]]:
+    iterator = iter(damaged)
+    while batch := list(islice(iterator, _REJECT_BATCH)):
+        yield batch
+
+
+def _check_rejected_share(connection: duckdb.DuckDBPyConnection, parsed: ParsedFeed, max_share: float) -> None:
+    share = parsed.rejected_count / parsed.data_line_count
+    if share <= max_share:
+        return
+    shown = connection.execute(
+        f"SELECT line_number, reason, detail, left(raw_text, {_SHOWN_CHARACTERS}) FROM {parsed.rejects_table} "
+        f"ORDER BY line_number LIMIT {_SHOWN_REJECTS}"
+    ).fetchall()
+    examples = "; ".join(f"line {line}: {reason}, {detail}: {text!r}" for line, reason, detail, text in shown)
+    raise FeedRefusedError(
+        f"{parsed.path}: {parsed.rejected_count} of {parsed.data_line_count} data lines ({share:.1%}) are damaged, "
+        f"more than the {max_share:.1%} allowed. The first: {examples}. Have the file sent again, or raise "
+        f"MAX_REJECTED_SHARE if the rest may be loaded without them."
+    )

@@ -1,0 +1,116 @@
+"""What is loaded, pending and in quarantine, where things are, what is wrong and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import duckdb
+from rich.console import Console
+from rich.table import Table
+
+from scripts.errors import PipelineError
+from scripts.export import check_outputs
+from scripts.feeds import FEEDS, Feed
+from scripts.reconcile import missing_loads
+from scripts.report.figures import held_back, quarantine_now
+from scripts.report.quality_report import latest_report, latest_report_path
+from scripts.settings import Settings
+from scripts.warehouse import Warehouse
+from scripts.warehouse.open import open_warehouse
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the status; `remedy` is empty where all is well."""
+
+    name: str
+    detail: str
+    remedy: str = ""
+
+
+def print_status(settings: Settings, console: Console) -> bool:
+    """Prints the findings; returns whether none asks for something to be done."""
+    findings = list(_findings(settings))
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for finding in findings:
+        mark = "[yellow]![/yellow]" if finding.remedy else "[green]✓[/green]"
+        table.add_row(mark, f"[bold]{finding.name}[/bold]", finding.detail)
+        if finding.remedy:
+            table.add_row("", "", f"[yellow]→ {finding.remedy}[/yellow]")
+    console.print(table)
+    return not any(finding.remedy for finding in findings)
+
+
+def _findings(settings: Settings) -> Iterable[Finding]:
+    yield from _inputs(settings)
+    try:
+        warehouse = open_warehouse(settings)
+    except PipelineError as error:
+        yield Finding("database", "not to be had", str(error))
+        return
+    yield Finding("database", f"{settings.duckdb_path}" if settings.gateway == "duckdb" else settings.gateway)
+    try:
+        yield from _landing(warehouse)
+        yield from _models(warehouse)
+    except duckdb.CatalogException:
+        yield Finding("models", "not planned yet", "Run `make run`, or `sqlmesh plan`.")
+    yield from _outputs(settings)
+
+
+def _inputs(settings: Settings) -> Iterable[Finding]:
+    missing = [feed.file_name for feed in FEEDS if not (settings.input_path / feed.file_name).is_file()]
+    if missing:
+        remedy = f"Put {' and '.join(missing)} there, or set INPUT_PATH."
+        yield Finding("inputs", f"{settings.input_path}: {', '.join(missing)} missing", remedy)
+    else:
+        yield Finding("inputs", f"{settings.input_path}")
+
+
+def _landing(warehouse: Warehouse) -> Iterable[Finding]:
+    loads, newest = warehouse.fetch("SELECT COUNT(DISTINCT loaded_at), MAX(loaded_at) FROM landing.load")[0]
+    if not loads:
+        yield Finding("loads", "nothing is loaded yet", "Run `make run`.")
+        return
+    yield Finding("loads", f"{loads:,} taken, the newest dated {newest} UTC")
+    ran = warehouse.fetch("SELECT finished_at, execution_time FROM landing.run ORDER BY finished_at DESC LIMIT 1")
+    if ran:
+        yield Finding("last run", f"ended well at {ran[0][0]:%Y-%m-%d %H:%M:%S} UTC, up to {ran[0][1]}")
+    pending = [loaded_at for feed in FEEDS for loaded_at, *_ in missing_loads(warehouse, feed)]
+    if pending:
+        yield Finding(
+            "pending",
+            f"{len(set(pending)):,} load(s) are not in the models: {', '.join(str(at) for at in sorted(set(pending))[:3])}",
+            "Run `python -m scripts.pipeline transform` or `sqlmesh run`; if they stay pending, run with --full-refresh.",
+        )
+    else:
+        yield Finding("pending", "nothing: every landed row is in staging or quarantine")
+
+
+def _models(warehouse: Warehouse) -> Iterable[Finding]:
+    for feed in FEEDS:
+        yield _quarantine(warehouse, feed)
+    held = held_back(warehouse)
+    yield Finding("held back", f"{held['count']:,} valid account(s) wait for a customer that is unknown or gone")
+    for mart in ("account_summary", "customer_profile"):
+        ((rows, newest),) = warehouse.fetch(f"SELECT COUNT(*), MAX(calculated_at) FROM marts.{mart}")
+        yield Finding(f"marts.{mart}", f"{rows:,} rows, the newest calculated from the load of {newest}")
+
+
+def _quarantine(warehouse: Warehouse, feed: Feed) -> Finding:
+    now = quarantine_now(warehouse, feed.name)
+    reasons = ", ".join(f"{reason['reason']} {reason['keys']:,}" for reason in now["reasons"])
+    return Finding(f"quarantine {feed.name}", f"{now['keys']:,} key(s)" + (f": {reasons}" if reasons else ""))
+
+
+def _outputs(settings: Settings) -> Iterable[Finding]:
+    torn = check_outputs(settings.output_path)
+    remedy = f"{' '.join(torn)} Run `python -m scripts.pipeline export`." if torn else ""
+    yield Finding("exports", f"{settings.output_path}", remedy)
+    if latest_report_path(settings.quality_reports_path) is None:
+        yield Finding("report", f"none in {settings.quality_reports_path}", "It is written by a run.")
+        return
+    newest = latest_report(settings.quality_reports_path)
+    failed = newest["status"] == "failed"
+    remedy = "See it with `python -m scripts.pipeline report --latest`." if failed else ""
+    yield Finding("report", f"{latest_report_path(settings.quality_reports_path)}: {newest['verdict']}", remedy)

@@ -1,0 +1,16 @@
+"""Which engine the settings mean."""
+
+from __future__ import annotations
+
+from scripts.settings import Settings
+from scripts.warehouse import Warehouse
+from scripts.warehouse.duckdb import DuckDBWarehouse
+
+
+def open_warehouse(settings: Settings) -> Warehouse:
+    """Connects to the tables without loading the SQLMesh project.
+
+    Raises:
+        PipelineError: There is nothing to connect to, or it is in use.
+    """
+    return DuckDBWarehouse.open(settings.duckdb_path)
