@@ -12,7 +12,7 @@ def holds_at(evaluator: MacroEvaluator, version: exp.Expression, moment: exp.Exp
     """Whether a version (a table alias) holds at a moment: valid from it (inclusive) until before its end (exclusive)."""
     alias = version.name
     at = moment.sql(dialect=evaluator.dialect)
-    return f"({alias}.valid_from_at <= {at} AND ({alias}.valid_to_at IS NULL OR {at} < {alias}.valid_to_at))"
+    return f"({alias}.valid_from_at <= {at} AND {at} < COALESCE({alias}.valid_to_at, TIMESTAMP '9999-12-31'))"
 
 
 @macro()

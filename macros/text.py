@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import string
-
 from sqlglot import exp
 from sqlmesh import macro
 from sqlmesh.core.macros import MacroEvaluator
@@ -23,47 +21,50 @@ WHITE_SPACE_CODE_POINTS = (
     0x3000,
 )
 WHITE_SPACE = "".join(map(chr, WHITE_SPACE_CODE_POINTS))
-ABSENT_WORDS = ("", "null", "n/a", "none")
+_SPACES = f"[{WHITE_SPACE}]"
 
 
 @macro()
 def clean(evaluator: MacroEvaluator, text: exp.Expression) -> exp.Expression:
-    """`text` without leading and trailing white space."""
-    return exp.Trim(this=text, expression=exp.Literal.string(WHITE_SPACE))
+    """`text` without leading and trailing white space; only what has some is trimmed, for that is slow."""
+    return exp.case().when(_matches(text, f"^{_SPACES}|{_SPACES}$"), _trimmed(text)).else_(text)
 
 
 @macro()
 def collapse_white_space(evaluator: MacroEvaluator, text: exp.Expression) -> exp.Expression:
-    """`text` trimmed, each inner run of white space (newlines too) made one space."""
-    return exp.RegexpReplace(
-        this=exp.Trim(this=text, expression=exp.Literal.string(WHITE_SPACE)),
-        expression=exp.Literal.string(f"[{WHITE_SPACE}]+"),
+    """`text` trimmed, each inner run of white space (newlines too) made one space; only where there is a need to."""
+    collapsed = exp.RegexpReplace(
+        this=_trimmed(text),
+        expression=exp.Literal.string(f"{_SPACES}+"),
         replacement=exp.Literal.string(" "),
         modifiers=exp.Literal.string("g"),
     )
+    other_than_space = WHITE_SPACE.replace(" ", "")
+    return exp.case().when(_matches(text, f"^ | $|  |[{other_than_space}]"), collapsed).else_(text)
 
 
 @macro()
-def lower_ascii(evaluator: MacroEvaluator, text: exp.Expression) -> exp.Expression:
-    """`text` with A to Z in lower case and every other letter as it is.
-
-    LOWER differs between the engines beyond ASCII, and makes an i of the Turkish capital, a k of the Kelvin sign.
-    """
-    return exp.func(
-        "TRANSLATE", text, exp.Literal.string(string.ascii_uppercase), exp.Literal.string(string.ascii_lowercase)
-    )
+def has_form(evaluator: MacroEvaluator, text: exp.Expression, form: exp.Expression) -> exp.Expression:
+    """Whether `text`, white space around it aside, is all of the form of a regular expression."""
+    return _matches(text, f"^{_SPACES}*(?:{form.name}){_SPACES}*$")
 
 
 @macro()
-def is_absent(evaluator: MacroEvaluator, cleaned: exp.Expression) -> exp.Expression:
-    """Whether a cleaned text stands for no value: blank, null, n/a or none, in any case."""
-    return lower_ascii(evaluator, cleaned).isin(*ABSENT_WORDS)
+def is_one_of(evaluator: MacroEvaluator, text: exp.Expression, *words: exp.Expression) -> exp.Expression:
+    """Whether `text`, white space around it aside, is one of the words (lower-case ASCII), in any case."""
+    return has_form(evaluator, text, exp.Literal.string("|".join(_in_any_case(word.name) for word in words)))
 
 
 @macro()
-def is_customer_id(evaluator: MacroEvaluator, cleaned: exp.Expression) -> exp.Expression:
-    """Whether a cleaned text is a positive whole number of at most 18 digits in canonical form."""
-    return exp.RegexpLike(this=cleaned, expression=exp.Literal.string("^[1-9][0-9]{0,17}$"))
+def is_absent(evaluator: MacroEvaluator, text: exp.Expression) -> exp.Expression:
+    """Whether `text` stands for no value: blank, null, n/a or none, in any case."""
+    return is_one_of(evaluator, text, *map(exp.Literal.string, ("", "null", "n/a", "none")))
+
+
+@macro()
+def is_customer_id(evaluator: MacroEvaluator, text: exp.Expression) -> exp.Expression:
+    """Whether `text` is a positive whole number of at most 18 digits in canonical form."""
+    return has_form(evaluator, text, exp.Literal.string("[1-9][0-9]{0,17}"))
 
 
 @macro()
@@ -77,3 +78,16 @@ def all_reasons(evaluator: MacroEvaluator, *codes: exp.Expression) -> exp.Expres
         part = exp.func("COALESCE", exp.DPipe(this=code, expression=exp.Literal.string(", ")), exp.Literal.string(""))
         joined = exp.DPipe(this=joined, expression=part) if joined is not None else part
     return exp.Trim(this=joined, expression=exp.Literal.string(", "), position="TRAILING")
+
+
+def _in_any_case(word: str) -> str:
+    """A pattern of both cases of each letter: the engines' own folding goes beyond ASCII, each in its way."""
+    return "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in word)
+
+
+def _matches(text: exp.Expression, pattern: str) -> exp.Expression:
+    return exp.RegexpLike(this=text.copy(), expression=exp.Literal.string(pattern))
+
+
+def _trimmed(text: exp.Expression) -> exp.Expression:
+    return exp.Trim(this=text.copy(), expression=exp.Literal.string(WHITE_SPACE))

@@ -16,6 +16,7 @@ MODEL (
   ),
   grain (balance_from_amount),
   tags (reference),
+  ignored_rules (nomissingunittest),
   audits (
     not_null(columns := (balance_from_amount, interest_rate_pct, loan_bonus_pct)),
     unique_values(columns := (balance_from_amount)),

@@ -9,24 +9,28 @@ WITH received AS (
   SELECT
     *,
     change_type = 'gone' AS is_deleted_flag,
-    @clean(customer_id) AS customer_text,
-    @clean(balance) AS balance_text,
-    LTRIM(@clean(balance), '+-') AS unsigned_text,
-    @lower_ascii(@clean(account_type)) AS type_word
+    LTRIM(@clean(balance), '+-') AS unsigned_text
   FROM source.src_account
 ), measured AS (
   SELECT
     *,
     STRPOS(unsigned_text || '.', '.') - 1 AS whole_digits_count
   FROM received
-), priced AS (
+), truncated AS (
   SELECT
     *,
-    /* Rounding half up depends on the third decimal alone; further ones would be rounded twice. */
-    TRY_CAST(
-      TRY_CAST(SUBSTRING(unsigned_text, 1, whole_digits_count + 4) AS DECIMAL(19, 3)) AS DECIMAL(18, 2)
-    ) AS balance_amount
+    TRY_CAST(SUBSTRING(unsigned_text, 1, whole_digits_count + 3) AS DECIMAL(18, 2)) AS truncated_amount,
+    SUBSTRING(unsigned_text, whole_digits_count + 4, 1) AS third_decimal
   FROM measured
+), rounded AS (
+  SELECT
+    *,
+    CASE
+      WHEN third_decimal BETWEEN '5' AND '9'
+      THEN TRY_CAST(truncated_amount::DECIMAL(19, 2) + 0.01 AS DECIMAL(18, 2))
+      ELSE truncated_amount
+    END AS balance_amount
+  FROM truncated
 )
 SELECT
   loaded_at::TIMESTAMP, /* Time of the load (UTC) */
@@ -36,27 +40,32 @@ SELECT
   customer_id::TEXT AS received_customer_id, /* Customer id as received */
   balance::TEXT AS received_balance, /* Balance as received */
   account_type::TEXT AS received_account_type, /* Account type as received */
-  TRY_CAST(customer_text AS BIGINT)::BIGINT AS customer_id, /* Customer id; NULL where it is not a number */
+  TRY_CAST(@clean(customer_id) AS BIGINT)::BIGINT AS customer_id, /* Customer id; NULL where it is not a number */
   balance_amount::DECIMAL(18, 2), /* Balance, rounded half up to cents */
-  type_word::TEXT AS account_type, /* Account type in lower case */
+  CASE
+    WHEN @is_one_of(account_type, 'savings')
+    THEN 'savings'
+    WHEN @is_one_of(account_type, 'checking')
+    THEN 'checking'
+  END::TEXT AS account_type, /* savings or checking; NULL where it is neither */
   @all_reasons(
     CASE WHEN @is_absent(account_key) THEN 'account_id_missing' END,
     CASE
       WHEN is_deleted_flag
       THEN NULL
-      WHEN @is_absent(customer_text)
+      WHEN @is_absent(customer_id)
       THEN 'customer_id_missing'
-      WHEN NOT @is_customer_id(customer_text)
+      WHEN NOT @is_customer_id(customer_id)
       THEN 'customer_id_invalid'
     END,
     CASE
       WHEN is_deleted_flag
       THEN NULL
-      WHEN @is_absent(balance_text)
+      WHEN @is_absent(balance)
       THEN 'balance_missing'
-      WHEN NOT REGEXP_MATCHES(balance_text, '^[+-]?[0-9]+([.][0-9]+)?$')
+      WHEN NOT @has_form(balance, '[+-]?[0-9]+([.][0-9]+)?')
       THEN 'balance_invalid'
-      WHEN balance_text LIKE '-%' AND REGEXP_MATCHES(balance_text, '[1-9]')
+      WHEN @has_form(balance, '-[0.]*[1-9][0-9.]*')
       THEN 'balance_negative'
       WHEN whole_digits_count > 16 OR balance_amount IS NULL
       THEN 'balance_too_large'
@@ -64,11 +73,11 @@ SELECT
     CASE
       WHEN is_deleted_flag
       THEN NULL
-      WHEN @is_absent(type_word)
+      WHEN @is_absent(account_type)
       THEN 'account_type_missing'
-      WHEN NOT type_word IN ('savings', 'checking')
+      WHEN NOT @is_one_of(account_type, 'savings', 'checking')
       THEN 'account_type_invalid'
     END,
     CASE WHEN rows_for_key_count > 1 THEN 'conflicting_rows' END
   )::TEXT AS reasons /* Codes of all rules that the row breaks, in the order of the rules; empty for a valid row */
-FROM priced
+FROM rounded

@@ -8,8 +8,7 @@ MODEL (
 WITH received AS (
   SELECT
     *,
-    change_type = 'gone' AS is_deleted_flag,
-    @lower_ascii(@clean(has_loan)) AS loan_word
+    change_type = 'gone' AS is_deleted_flag
   FROM source.src_customer
 )
 SELECT
@@ -24,9 +23,9 @@ SELECT
   CASE
     WHEN is_deleted_flag
     THEN NULL
-    WHEN loan_word IN ('yes', 'y', 'true', '1')
+    WHEN @is_one_of(has_loan, 'yes', 'y', 'true', '1')
     THEN TRUE
-    WHEN loan_word IN ('no', 'n', 'false', '0') OR @is_absent(loan_word)
+    WHEN @is_one_of(has_loan, 'no', 'n', 'false', '0') OR @is_absent(has_loan)
     THEN FALSE
   END::BOOLEAN AS has_loan_flag, /* Whether the customer has a loan; NULL where the word is unknown */
   @all_reasons(
@@ -37,13 +36,13 @@ SELECT
       THEN 'customer_id_invalid'
     END,
     CASE
-      WHEN NOT is_deleted_flag AND @is_absent(@clean(customer_name))
+      WHEN NOT is_deleted_flag AND @is_absent(customer_name)
       THEN 'customer_name_missing'
     END,
     CASE
       WHEN NOT is_deleted_flag
-      AND NOT loan_word IN ('yes', 'y', 'true', '1', 'no', 'n', 'false', '0')
-      AND NOT @is_absent(loan_word)
+      AND NOT @is_one_of(has_loan, 'yes', 'y', 'true', '1', 'no', 'n', 'false', '0')
+      AND NOT @is_absent(has_loan)
       THEN 'has_loan_invalid'
     END,
     CASE WHEN rows_for_key_count > 1 THEN 'conflicting_rows' END

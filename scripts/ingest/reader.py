@@ -23,6 +23,9 @@ from scripts.ingest.contract import PATTERN_CHARACTERS, check_file, read_header
 from scripts.ingest.reader_scan import ByteCounter, ByteCounts, encoding_name, scan_file
 from scripts.ingest.reader_split import MAX_RECORD_BYTES, READ_BYTES, DamagedRecord, split_damaged
 
+BUFFER_BYTES = 16 * MAX_RECORD_BYTES
+"""Size of the pieces in which DuckDB reads a file; at least twice the longest record."""
+
 _REJECT_BATCH = 5_000
 _SPECIAL = (ord(","), ord('"'), 10, 13)
 _SHOWN_REJECTS = 3
@@ -240,6 +243,7 @@ def _parse(
         "ignore_errors": "true",
         "parallel": str(is_parallel).lower(),
         "max_line_size": str(2 * MAX_RECORD_BYTES if is_sound else MAX_RECORD_BYTES),
+        "buffer_size": str(BUFFER_BYTES),
         "compression": "'none'",
         "hive_partitioning": "false",
     }
@@ -261,13 +265,13 @@ def _tally(connection: duckdb.DuckDBPyConnection, table: str, feed: Feed, text: 
     if text.quotes == 0 or size < text.content_bytes:
         return _Tally(rows, size, 0, 0, 0, 0, 0, 0)
     held = [(column, character) for character in _SPECIAL for column in feed.columns]
-    found = ", ".join(f"count_if(contains({column}, chr({character})))" for column, character in held)
+    found = ", ".join(f"count(*) FILTER (contains({column}, chr({character})))" for column, character in held)
     rows_with = dict(zip(held, _one_row(connection, f"SELECT {found} FROM {table}"), strict=True))
     sums = [
         _sum_over(
             [column for column in feed.columns if rows_with[column, character]],
-            "strlen({0}) - strlen(replace({0}, chr(%d), ''))" % character,
-            "contains({0}, chr(%d))" % character,
+            f"strlen({{0}}) - strlen(replace({{0}}, chr({character}), ''))",
+            f"contains({{0}}, chr({character}))",
         )
         for character in _SPECIAL
     ]
@@ -278,7 +282,8 @@ def _tally(connection: duckdb.DuckDBPyConnection, table: str, feed: Feed, text: 
     sums.append(
         _sum_over(divided, f"strlen({lines}) - strlen(regexp_replace({lines}, '\\n+', chr(10), 'g'))", condition)
     )
-    return _Tally(rows, size, *_one_row(connection, f"SELECT {', '.join(sums)} FROM {table}"))
+    _, *special = _one_row(connection, f"SELECT count(*), {', '.join(sums)} FROM {table}")
+    return _Tally(rows, size, *special)
 
 
 def _sum_over(columns: list[str], amount: str, condition: str) -> str:

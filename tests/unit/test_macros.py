@@ -1,0 +1,205 @@
+"""The macros, rendered and run on DuckDB: the edges that the models' YAML tests don't reach."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import pytest
+from sqlglot import exp, parse_one
+from sqlmesh.core.macros import MacroEvaluator
+
+from macros import history, landing, text
+from tests import reference
+
+T1, T2, T3 = (datetime.fromisoformat(f"2024-01-1{day}T02:00:00") for day in (1, 2, 3))
+MICROSECOND_BEFORE_T2 = datetime.fromisoformat("2024-01-12T01:59:59.999999")
+
+
+def render(sql: str, dialect: str = "duckdb", **variables: Any) -> str:
+    """A statement with its macros replaced, in the dialect of an engine."""
+    evaluator = MacroEvaluator(dialect="duckdb")
+    evaluator.locals.update(variables)
+    rendered = evaluator.transform(parse_one(sql, dialect="duckdb"))
+    assert isinstance(rendered, exp.Expr)
+    return rendered.sql(dialect=dialect)
+
+
+def evaluate(expression: str, value: str | None) -> Any:
+    """What an expression of macros makes of a value, which it calls `value`."""
+    statement = render(f"SELECT {expression} FROM (SELECT CAST($1 AS TEXT) AS value)")
+    [(result,)] = duckdb.execute(statement, [value]).fetchall()
+    return result
+
+
+# ----------------------------------------------------------------------------------------------------------------- text
+
+
+def test_white_space_is_what_unicode_calls_so() -> None:
+    """White_Space is Zs, Zl and Zp and the controls tab to carriage return and next line (Unicode, PropList.txt)."""
+    separators = {
+        char for char in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(char) in ("Zs", "Zl", "Zp")
+    }
+    assert set(text.WHITE_SPACE) == separators | set("\t\n\x0b\x0c\r\x85")
+    assert len(text.WHITE_SPACE) == len(text.WHITE_SPACE_CODE_POINTS) == 25
+
+
+@pytest.mark.parametrize("code_point", text.WHITE_SPACE_CODE_POINTS, ids="U+{:04X}".format)
+def test_each_white_space_is_trimmed_outside_and_collapsed_inside(code_point: int) -> None:
+    space = chr(code_point)
+    assert evaluate("@clean(value)", f"{space}a{space}{space}b{space}") == f"a{space}{space}b"
+    assert evaluate("@collapse_white_space(value)", f"{space}a{space}{space}b{space}c{space}") == "a b c"
+    assert evaluate("@clean(value)", space) == ""
+    assert evaluate("@is_absent(@clean(value))", f"{space}N/A{space}") is True
+
+
+@pytest.mark.parametrize("code_point", [0x1C, 0x1F, 0x180E, 0x200B, 0x2060, 0xFEFF], ids="U+{:04X}".format)
+def test_look_alikes_of_white_space_are_kept(code_point: int) -> None:
+    kept = f"{chr(code_point)}a{chr(code_point)}{chr(code_point)}b{chr(code_point)}"
+    assert evaluate("@clean(value)", kept) == kept
+    assert evaluate("@collapse_white_space(value)", kept) == kept
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", " ", "a", "a b", "a  b", " a", "a ", "a\nb", "a\r\n\tb", "a\u00a0b", "é", " é  É\u2028", "a]b^c-d\\e", "İ ı"],
+)
+def test_text_is_cleaned_as_the_reference_cleans_it(value: str) -> None:
+    assert evaluate("@clean(value)", value) == reference.trim(value)
+    assert evaluate("@collapse_white_space(value)", value) == reference.WHITE_SPACE_RUN.sub(" ", reference.trim(value))
+    assert evaluate("@is_absent(@clean(value))", value) == reference.is_absent(value)
+
+
+@pytest.mark.parametrize("macro", ["@clean(value)", "@collapse_white_space(value)", "@lower_ascii(value)"])
+def test_absent_text_stays_null(macro: str) -> None:
+    assert evaluate(macro, None) is None
+
+
+@pytest.mark.parametrize("value", ["SAVINGS", "Savings", "N/A", "a-Z 09!", ""])
+def test_ascii_is_put_in_lower_case(value: str) -> None:
+    assert evaluate("@lower_ascii(value)", value) == value.lower()
+
+
+@pytest.mark.parametrize("value", ["chec\u212aing", "SAV\u0130NGS", "\u017favings", "no\u0146e", "ＮＵＬＬ"])
+def test_letter_beyond_ascii_never_turns_into_a_word_of_the_rules(value: str) -> None:
+    """The Kelvin sign, the Turkish capital i, the long s and full-width letters have ASCII ones as their lower case."""
+    words = ("savings", "checking", *text.ABSENT_WORDS)
+    assert evaluate("@lower_ascii(value)", value) not in words
+    assert evaluate("@is_absent(value)", value) is False
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("1", True),
+        ("999999999999999999", True),
+        ("1000000000000000000", False),
+        ("0", False),
+        ("01", False),
+        ("+1", False),
+        ("1 ", False),
+        ("1\n", False),
+        ("1\n2", False),
+        ("\u0661", False),
+        ("", False),
+    ],
+)
+def test_customer_id_is_canonical_to_the_last_character(value: str, expected: bool) -> None:
+    assert evaluate("@is_customer_id(value)", value) is expected
+
+
+@pytest.mark.parametrize("dialect", ["duckdb", "databricks"])
+def test_reasons_are_joined_in_order_and_none_is_an_empty_text(dialect: str) -> None:
+    """NULLs are skipped, though sqlglot's CONCAT_WS of either engine would not skip them on the other."""
+    statement = render("SELECT @all_reasons(a, b, c) AS reasons", dialect)
+    assert "CONCAT_WS" not in statement
+    if dialect == "duckdb":
+        for values, expected in {
+            ("x", "y", "z"): "x, y, z",
+            ("x", None, "z"): "x, z",
+            (None, "y", None): "y",
+            (None, None, "z"): "z",
+            (None, None, None): "",
+        }.items():
+            given = "SELECT CAST($1 AS TEXT) AS a, CAST($2 AS TEXT) AS b, CAST($3 AS TEXT) AS c"
+            assert duckdb.execute(f"{statement} FROM ({given})", list(values)).fetchall() == [(expected,)]
+
+
+# -------------------------------------------------------------------------------------------------------------- history
+
+
+@pytest.mark.parametrize(
+    ("moment", "valid_to", "expected"),
+    [
+        (T1, T2, True),  # at its start
+        (MICROSECOND_BEFORE_T2, T2, True),
+        (T2, T2, False),  # at its end
+        (T3, T2, False),
+        (MICROSECOND_BEFORE_T2, None, True),
+        (T3, None, True),
+    ],
+)
+def test_version_holds_from_its_start_until_before_its_end(
+    moment: datetime, valid_to: datetime | None, expected: bool
+) -> None:
+    given = "SELECT CAST($1 AS TIMESTAMP) AS valid_from_at, CAST($2 AS TIMESTAMP) AS valid_to_at"
+    event = "SELECT CAST($3 AS TIMESTAMP) AS event_at"
+    statement = render(f"SELECT @holds_at(version, event.event_at) FROM ({given}) AS version, ({event}) AS event")
+    assert duckdb.execute(statement, [T1, valid_to, moment]).fetchall() == [(expected,)]
+
+
+def test_version_does_not_hold_before_its_start() -> None:
+    given = "SELECT CAST($1 AS TIMESTAMP) AS valid_from_at, CAST(NULL AS TIMESTAMP) AS valid_to_at"
+    statement = render(
+        f"SELECT @holds_at(v, e.event_at) FROM ({given}) AS v, (SELECT CAST($2 AS TIMESTAMP) AS event_at) AS e"
+    )
+    assert duckdb.execute(statement, [T2, MICROSECOND_BEFORE_T2]).fetchall() == [(False,)]
+
+
+@pytest.mark.parametrize(
+    ("valid_from", "valid_to", "expected"),
+    [
+        ("2024-01-12 02:00:00", None, True),  # began at the window's start
+        ("2024-01-12 02:59:59.999999", None, True),  # began at its end
+        ("2024-01-12 01:59:59.999999", None, False),
+        ("2024-01-12 03:00:00", None, False),
+        ("2024-01-01 00:00:00", "2024-01-12 02:00:00", True),  # ended in it
+        ("2024-01-01 00:00:00", "2024-01-12 02:59:59.999999", True),
+        ("2024-01-01 00:00:00", "2024-01-12 03:00:00", False),
+        ("2024-01-01 00:00:00", "2024-01-02 00:00:00", False),
+        ("2024-01-01 00:00:00", None, False),  # open all the while
+    ],
+)
+def test_version_changed_in_the_window_in_which_it_began_or_ended(
+    valid_from: str, valid_to: str | None, expected: bool
+) -> None:
+    window = {"start_ts": "2024-01-12 02:00:00", "end_ts": "2024-01-12 02:59:59.999999"}
+    given = "SELECT CAST($1 AS TIMESTAMP) AS valid_from_at, CAST($2 AS TIMESTAMP) AS valid_to_at"
+    statement = render(f"SELECT COUNT(*) FROM ({given}) AS version WHERE @version_changed_in_window()", **window)
+    assert duckdb.execute(statement, [valid_from, valid_to]).fetchall() == [(int(expected),)]
+
+
+# -------------------------------------------------------------------------------------------------------------- landing
+
+
+def test_landing_zone_is_made_once_and_its_rows_are_left_alone() -> None:
+    connection = duckdb.connect()
+    evaluator = MacroEvaluator(dialect="duckdb")
+    statements = [statement.sql(dialect="duckdb") for statement in landing.create_landing(evaluator)]
+    for statement in statements:
+        connection.execute(statement)
+    connection.execute("INSERT INTO landing.customer (customer_key) VALUES ('1')")
+    for statement in statements:
+        connection.execute(statement)
+    assert connection.execute("SELECT customer_key FROM landing.customer").fetchall() == [("1",)]
+    made = connection.execute(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'landing'"
+    ).fetchall()
+    assert {name for (name,) in made} == set(landing.LANDING_TABLES)
+
+
+def test_every_macro_of_the_history_module_is_registered() -> None:
+    assert {"holds_at", "version_changed_in_window"} <= set(vars(history))
