@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dotenv import load_dotenv
@@ -15,6 +15,26 @@ GATEWAYS = ("duckdb", "databricks")
 
 
 @dataclass(frozen=True)
+class DatabricksSettings:
+    """Where the warehouse is and how to be let in: a token, a service principal, or else the browser (OAuth).
+
+    Attributes:
+        catalog: Unity Catalog catalog of all tables.
+        schema: Schema in which the marts are published.
+        volume: Schema and volume, in the catalog, for files on their way to the warehouse.
+    """
+
+    host: str
+    http_path: str
+    catalog: str
+    schema: str
+    volume: tuple[str, str]
+    token: str = field(repr=False)
+    client_id: str
+    client_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Settings:
     """What a run needs to know. Shares are fractions of 1.
 
@@ -23,6 +43,7 @@ class Settings:
         environment: Label of the reports (ENVIRONMENT).
         max_removed_share: A load that removes a larger share of the known keys is refused.
         max_rejected_share: A file with a larger share of malformed lines is refused.
+        databricks: None where nothing of Databricks is set.
     """
 
     gateway: str
@@ -34,6 +55,7 @@ class Settings:
     feed_encoding: str
     max_removed_share: float
     max_rejected_share: float
+    databricks: DatabricksSettings | None
 
 
 def load_settings(inputs: str | None = None) -> Settings:
@@ -58,11 +80,62 @@ def load_settings(inputs: str | None = None) -> Settings:
         feed_encoding=os.environ.get("FEED_ENCODING", "utf-8"),
         max_removed_share=_share("MAX_REMOVED_SHARE", 0.5),
         max_rejected_share=_share("MAX_REJECTED_SHARE", 0.1),
+        databricks=_databricks(),
     )
+    if settings.gateway == "databricks":
+        databricks_of(settings)
     _make_folder(settings.duckdb_path.parent, "DUCKDB_PATH")
     os.environ["DUCKDB_PATH"] = str(settings.duckdb_path)
     os.environ["DATABASE_TYPE"] = settings.gateway
     return settings
+
+
+def databricks_of(settings: Settings) -> DatabricksSettings:
+    """The Databricks settings.
+
+    Raises:
+        SettingsError: There are none.
+    """
+    if settings.databricks is None:
+        raise SettingsError(
+            "Databricks is not configured. Set DATABRICKS_HOST, DATABRICKS_HTTP_PATH and DATABRICKS_CATALOG, and "
+            "DATABRICKS_TOKEN or DATABRICKS_CLIENT_ID with DATABRICKS_CLIENT_SECRET (neither: sign-in in the browser)."
+        )
+    return settings.databricks
+
+
+def _databricks() -> DatabricksSettings | None:
+    value = {
+        name: (os.environ.get(f"DATABRICKS_{name}") or "").strip()
+        for name in ("HOST", "HTTP_PATH", "CATALOG", "SCHEMA", "VOLUME", "TOKEN", "CLIENT_ID", "CLIENT_SECRET")
+    }
+    needed = ("HOST", "HTTP_PATH", "CATALOG")
+    if not any(value[name] for name in needed):
+        return None
+    missing = [f"DATABRICKS_{name}" for name in needed if not value[name]]
+    if bool(value["CLIENT_ID"]) != bool(value["CLIENT_SECRET"]):
+        missing.append("DATABRICKS_CLIENT_SECRET" if value["CLIENT_ID"] else "DATABRICKS_CLIENT_ID")
+    if missing:
+        raise SettingsError(f"Databricks is configured in part; also set: {', '.join(missing)}.")
+    if value["TOKEN"] and value["CLIENT_ID"]:
+        raise SettingsError(
+            "DATABRICKS_TOKEN and DATABRICKS_CLIENT_ID are both set: keep the token or the service principal."
+        )
+    host = value["HOST"].removeprefix("https://").strip("/")
+    schema, _, volume = (value["VOLUME"] or "landing.feed").partition(".")
+    if not schema or not volume or "." in volume:
+        raise SettingsError(f"DATABRICKS_VOLUME is '{value['VOLUME']}'; it must be schema.volume, as in landing.feed.")
+    os.environ["DATABRICKS_HOST"] = host
+    return DatabricksSettings(
+        host=host,
+        http_path=value["HTTP_PATH"],
+        catalog=value["CATALOG"],
+        schema=value["SCHEMA"] or "default",
+        volume=(schema, volume),
+        token=value["TOKEN"],
+        client_id=value["CLIENT_ID"],
+        client_secret=value["CLIENT_SECRET"],
+    )
 
 
 def _make_folder(folder: Path, name: str) -> None:

@@ -23,6 +23,7 @@ from scripts.settings import PROJECT_ROOT, Settings
 from scripts.sqlmesh_console import RunConsole, model_name
 from scripts.warehouse import Warehouse
 from scripts.warehouse.duckdb import DuckDBWarehouse, locked_message
+from scripts.warehouse.open import open_warehouse
 
 PROD = "prod"
 # History and marts follow from staging: restating it restates them.
@@ -35,11 +36,14 @@ class Project:
     def __init__(self, settings: Settings, console: Console) -> None:
         self._console = RunConsole(console)
         set_console(self._console)
+        self._settings = settings
         self.context = Context(paths=[str(PROJECT_ROOT)], gateway=settings.gateway)
 
     def warehouse(self) -> Warehouse:
-        """The tables of the project's gateway, over SQLMesh's own connection."""
-        return DuckDBWarehouse(self.context.engine_adapter.connection.cursor())
+        """The tables of the project's gateway; on DuckDB over SQLMesh's own connection, for a file takes only one."""
+        if self._settings.gateway == "duckdb":
+            return DuckDBWarehouse(self.context.engine_adapter.connection.cursor())
+        return open_warehouse(self._settings)
 
     def close(self) -> None:
         self.context.close()
@@ -50,7 +54,7 @@ class Project:
         ends = [
             end
             for environment in state.get_environments()
-            for end in state.max_interval_end_per_model(environment.snapshots).values()
+            for end in state.max_interval_end_per_model(environment.name).values()
         ]
         return from_milliseconds(max(ends)) if ends else None
 
@@ -73,7 +77,8 @@ class Project:
         try:
             self.context.plan(
                 PROD,
-                execution_time=hour_of(execution_time),
+                # Restating takes the hour under way too: where it is on record already, no run would look at it again.
+                execution_time=execution_time if restate else hour_of(execution_time),
                 restate_models=RESTATED_FROM if restate else None,
                 skip_backfill=self.context.state_sync.get_environment(PROD) is None,
                 no_prompts=True,

@@ -1,18 +1,36 @@
-"""A pipeline of its own in a scratch folder, driven in this process, and its tables as plain rows."""
+"""A pipeline of its own in a scratch folder, driven in this process, and its tables as plain rows.
+
+A `Story` is a lab that took some loads: the tables after each of them are kept, and its folder can be copied and gone
+on with (`continued`), which costs less than telling it again.
+"""
 
 from __future__ import annotations
 
+import copy
+import gc
+import hashlib
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from sqlmesh.core.snapshot import SnapshotEvaluator
+from sqlmesh.utils.date import to_datetime
+
 from scripts.pipeline import Job
+from scripts.results import AuditOutcome, FeedLoad
 from scripts.settings import load_settings
+from scripts.sqlmesh_console import model_name
+from tests.compare import assert_same_rows
 from tests.feed_strategies import write_feeds
-from tests.reference import Load
+from tests.reference import Load, Reference
+
+Rows = list[dict[str, Any]]
+Window = tuple[datetime, datetime]
 
 TABLES = (
     "landing.customer",
@@ -31,15 +49,23 @@ TABLES = (
     "marts.customer_profile",
     "reference.interest_rate_tier",
 )
+# All that ingest writes.
+LANDING = ("landing.customer", "landing.account", "landing.reject", "landing.load")
 
 
 class Lab:
     """One pipeline: `take` brings a load through to the marts."""
 
+    job: Job
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.inputs = folder / "inputs"
         self.inputs.mkdir(parents=True, exist_ok=True)
+        self.open()
+
+    def open(self) -> None:
+        """Starts as the next process would."""
         self.job = Job(load_settings(str(self.inputs)))
 
     def take(self, load: Load, *, full_refresh: bool = False) -> None:
@@ -47,45 +73,175 @@ class Lab:
         self.ingest(load.loaded_at, full_refresh=full_refresh)
         self.transform(load.loaded_at, full_refresh=full_refresh)
 
-    def ingest(self, as_of: datetime | None, *, full_refresh: bool = False) -> None:
-        self.job.ingest(as_of, allow_removals=True, full_refresh=full_refresh)
+    def land(self, load: Load) -> None:
+        """Takes a load into the landing zone only."""
+        write_feeds(load, self.inputs)
+        self.ingest(load.loaded_at)
+
+    def ingest(
+        self, as_of: datetime | None, *, full_refresh: bool = False, allow_removals: bool = True
+    ) -> list[FeedLoad]:
+        self.job.ingest(as_of, allow_removals=allow_removals, full_refresh=full_refresh)
+        return self.job.record.loads
 
     def transform(self, as_of: datetime | None, *, full_refresh: bool = False) -> None:
         self.job.record.audits.clear()
         self.job.transform(as_of, full_refresh)
 
-    def rows(self, table: str) -> list[dict[str, Any]]:
+    def rows(self, table: str) -> Rows:
         columns = [name for name, *_ in self.job.warehouse.fetch(f"DESCRIBE {table}")]
         return [dict(zip(columns, row, strict=True)) for row in self.job.warehouse.fetch(f"SELECT * FROM {table}")]
 
-    def tables(self) -> dict[str, list[dict[str, Any]]]:
-        return {table: self.rows(table) for table in TABLES}
+    def tables(self, names: Sequence[str] = TABLES) -> dict[str, Rows]:
+        return {table: self.rows(table) for table in names}
+
+    def count(self, table: str) -> int:
+        ((count,),) = self.job.warehouse.fetch(f"SELECT COUNT(*) FROM {table}")
+        return int(count)
 
     def failed_audits(self) -> list[str]:
         return [f"{a.model}: {a.audit}" for a in self.job.record.audits if a.severity == "error" and not a.passed]
 
+    def warned_audits(self) -> dict[str, int]:
+        """Non-blocking audits that found something, with the number of rows."""
+        return {
+            f"{a.model}: {a.audit.partition('(')[0]}": a.failed_count
+            for a in self.job.record.audits
+            if a.severity == "warn" and not a.passed
+        }
+
+    def assert_equals(self, reference: Reference) -> None:
+        """Checks every table, row for row."""
+        assert_same_tables(reference.tables(), self.tables())
+
+    @contextmanager
+    def evaluated_windows(self) -> Iterator[dict[str, list[Window]]]:
+        """The windows for which SQLMesh evaluates each model meanwhile: start and end, half-open."""
+        original = SnapshotEvaluator.evaluate
+        windows: dict[str, list[Window]] = {}
+
+        def evaluate(evaluator: SnapshotEvaluator, snapshot: Any, **kwargs: Any) -> Any:
+            start, end = (to_datetime(kwargs[name]).replace(tzinfo=None) for name in ("start", "end"))
+            windows.setdefault(model_name(snapshot), []).append((start, end))
+            return original(evaluator, snapshot, **kwargs)
+
+        SnapshotEvaluator.evaluate = evaluate  # type: ignore[method-assign]
+        try:
+            yield windows
+        finally:
+            SnapshotEvaluator.evaluate = original  # type: ignore[method-assign]
+
     def close(self) -> None:
-        self.job.close()
+        """Ends as a process does: another one may open the database then."""
+        if hasattr(self, "job"):
+            self.job.close()
+            del self.job
+            gc.collect()
 
 
 @contextmanager
-def lab(folder: Path) -> Iterator[Lab]:
-    """A lab in `folder`, with the environment set for it and restored after."""
+def environment_of(folder: Path, **more: str) -> Iterator[None]:
+    """The environment of a pipeline in `folder`, restored after."""
     settings = {
         "DATABASE_TYPE": "duckdb",
         "DUCKDB_PATH": str(folder / "lending_club.duckdb"),
+        "INPUT_PATH": str(folder / "inputs"),
         "OUTPUT_PATH": str(folder / "outputs"),
         "QUALITY_REPORTS_PATH": str(folder / "quality_reports"),
+        **more,
     }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
-    current = Lab(folder)
     try:
-        yield current
+        yield
     finally:
-        current.close()
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def lab(folder: Path, **settings: str) -> Iterator[Lab]:
+    """A lab in `folder`, with the environment set for it and restored after."""
+    with environment_of(folder, **settings):
+        current = Lab(folder)
+        try:
+            yield current
+        finally:
+            current.close()
+
+
+@dataclass(frozen=True)
+class Story:
+    """Loads that one lab took one after the other.
+
+    Attributes:
+        folder: The lab's folder; the lab is closed.
+        reference: The plain reference after the last load.
+        after: Every table after each load.
+        ledgers: The ledger rows of each load.
+        audits: The audits that ran with each load.
+    """
+
+    folder: Path
+    loads: list[Load]
+    reference: Reference
+    after: list[dict[str, Rows]]
+    ledgers: list[list[FeedLoad]]
+    audits: list[list[AuditOutcome]]
+
+    @property
+    def last_loaded_at(self) -> datetime:
+        return self.loads[-1].loaded_at
+
+    def row(self, load_number: int, table: str, **values: Any) -> dict[str, Any] | None:
+        """The only row with these values after a load (0 is the first), None where there is none."""
+        found = select(self.after[load_number][table], **values)
+        assert len(found) <= 1, found
+        return found[0] if found else None
+
+
+def tell(folder: Path, loads: Sequence[Load]) -> Story:
+    """Takes the loads, and checks every table against the reference after each."""
+    story = Story(folder, list(loads), Reference(), [], [], [])
+    with lab(folder) as current:
+        for load in loads:
+            story.reference.take(load)
+            current.take(load)
+            story.after.append(current.tables())
+            story.ledgers.append(list(current.job.record.loads))
+            story.audits.append(list(current.job.record.audits))
+            assert_same_tables(story.reference.tables(), story.after[-1])
+        current.job.export()
+    return story
+
+
+@contextmanager
+def continued(story: Story, folder: Path, **settings: str) -> Iterator[tuple[Lab, Reference]]:
+    """A lab and a reference that go on where the story ended; the story itself stays as it is."""
+    shutil.copytree(story.folder, folder, dirs_exist_ok=True)
+    with lab(folder, **settings) as current:
+        yield current, copy.deepcopy(story.reference)
+
+
+def assert_same_tables(expected: dict[str, Rows], actual: dict[str, Rows]) -> None:
+    """Checks that both hold the same tables with the same rows."""
+    assert expected.keys() == actual.keys()
+    for table, rows in expected.items():
+        assert_same_rows(rows, actual[table], table)
+
+
+def select(rows: Rows, **values: Any) -> Rows:
+    """The rows with these values."""
+    return [row for row in rows if all(row[column] == value for column, value in values.items())]
+
+
+def file_bytes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file under a folder, by its path there."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scripts.settings import Settings
+from scripts.settings import Settings, databricks_of
 from scripts.warehouse import Warehouse
 from scripts.warehouse.duckdb import DuckDBWarehouse
 
@@ -13,4 +13,9 @@ def open_warehouse(settings: Settings) -> Warehouse:
     Raises:
         PipelineError: There is nothing to connect to, or it is in use.
     """
-    return DuckDBWarehouse.open(settings.duckdb_path)
+    if settings.gateway == "duckdb":
+        return DuckDBWarehouse.open(settings.duckdb_path)
+    # Only who uses Databricks pays for importing its connector.
+    from scripts.warehouse.databricks import DatabricksWarehouse
+
+    return DatabricksWarehouse(databricks_of(settings))

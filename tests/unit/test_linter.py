@@ -369,7 +369,7 @@ def test_seed_is_held_to_the_same_rules(tmp_path: Path) -> None:
     ]
 
 
-# ---------------------------------------------------------------------------------------------------------- in a project
+# --------------------------------------------------------------------------------------------------------- in a project
 
 
 def test_every_rule_is_an_error_in_this_project_and_says_why_and_how() -> None:

@@ -1,0 +1,215 @@
+"""The Databricks engine: SQL warehouse for the tables, Unity Catalog volume for the files on their way there."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import duckdb
+import pyarrow as pa
+import sqlglot
+from databricks import sql as databricks_sql
+from databricks.sql.exc import Error as DatabricksError
+
+from scripts.errors import PipelineError
+from scripts.feeds import FEEDS
+from scripts.settings import DatabricksSettings
+
+FETCHED_ROWS = 100_000
+# Parts of a load's Parquet files: large enough for the warehouse to read well, small enough to repeat when a PUT fails.
+PART_BYTES = "256MB"
+
+
+class DatabricksWarehouse:
+    """The tables of one Unity Catalog catalog, through a SQL warehouse. Sessions run in UTC."""
+
+    gateway = "databricks"
+
+    def __init__(self, settings: DatabricksSettings) -> None:
+        self._settings = settings
+        self._staging_folder = tempfile.TemporaryDirectory(prefix="lending_club_")
+        try:
+            self._connection = databricks_sql.connect(
+                server_hostname=settings.host,
+                http_path=settings.http_path,
+                catalog=settings.catalog,
+                session_configuration={"timezone": "UTC"},
+                staging_allowed_local_path=self._staging_folder.name,
+                user_agent_entry="lending_club",
+                **_credentials(settings),
+            )
+        except Exception as error:
+            raise PipelineError(
+                f"No connection to Databricks at {settings.host}: {_first_line(error)} "
+                "Run `python -m scripts.pipeline check` to see which part fails."
+            ) from error
+
+    def fetch(self, sql: str) -> list[tuple[Any, ...]]:
+        with self._cursor(to_databricks(sql)) as cursor:
+            return [tuple(row) for row in cursor.fetchall()]
+
+    def execute(self, sql: str) -> None:
+        self.execute_native(to_databricks(sql))
+
+    def execute_native(self, sql: str, parameters: dict[str, Any] | None = None) -> None:
+        """Runs a statement of Databricks' own dialect: what only it can say."""
+        with self._cursor(sql, parameters):
+            pass
+
+    def relation(self, sql: str) -> duckdb.DuckDBPyRelation:
+        cursor = self._open(to_databricks(sql))
+        first = cursor.fetchmany_arrow(FETCHED_ROWS)
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            table = first
+            while table.num_rows:
+                yield from table.to_batches()
+                table = cursor.fetchmany_arrow(FETCHED_ROWS)
+            cursor.close()
+
+        return duckdb.from_arrow(pa.RecordBatchReader.from_batches(first.schema, batches()))
+
+    @contextmanager
+    def load(self) -> Iterator[DatabricksLoadArea]:
+        """Rows count once the ledger names their load. What an earlier load left without reaching that is cleared first."""
+        for table in (*(feed.name for feed in FEEDS), "reject"):
+            self._clear_uncommitted(f"landing.{table}")
+        with self.volume_area() as area:
+            yield area
+
+    @contextmanager
+    def volume_area(self) -> Iterator[DatabricksLoadArea]:
+        """An area of the volume, made sure of, that is empty again when it is left; leftovers of others go too."""
+        schema, volume = self._settings.volume
+        self.execute_native(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        self.execute_native(f"CREATE VOLUME IF NOT EXISTS {schema}.{volume}")
+        root = f"/Volumes/{self._settings.catalog}/{schema}/{volume}"
+        self._remove_files(root)
+        area = DatabricksLoadArea(self, root, Path(self._staging_folder.name))
+        try:
+            yield area
+        finally:
+            area.close()
+            with suppress(DatabricksError, PipelineError):
+                area.drop_scratch()
+                self._remove_files(root)
+
+    def put(self, path: Path, target: str) -> None:
+        """Sends a local file to the volume."""
+        self.execute_native(f"PUT '{path}' INTO '{target}' OVERWRITE")
+
+    def close(self) -> None:
+        with suppress(DatabricksError):
+            self._connection.close()
+        self._staging_folder.cleanup()
+
+    def _clear_uncommitted(self, table: str) -> None:
+        # In two statements: Delta's DELETE takes no subquery.
+        for (loaded_at,) in self.fetch(
+            f"SELECT DISTINCT loaded_at FROM {table} WHERE loaded_at NOT IN (SELECT loaded_at FROM landing.load)"
+        ):
+            self.execute(f"DELETE FROM {table} WHERE loaded_at = TIMESTAMP '{loaded_at}'")
+
+    def _remove_files(self, folder: str) -> None:
+        with self._cursor(f"LIST '{folder}'") as cursor:
+            entries = [(row[0].removeprefix("dbfs:"), row[1]) for row in cursor.fetchall()]
+        for path, name in entries:
+            if name.endswith("/"):
+                self._remove_files(path.rstrip("/"))
+            else:
+                self.execute_native(f"REMOVE '{path}'")
+
+    @contextmanager
+    def _cursor(self, sql: str, parameters: dict[str, Any] | None = None) -> Iterator[Any]:
+        cursor = self._open(sql, parameters)
+        try:
+            yield cursor
+        finally:
+            with suppress(DatabricksError):
+                cursor.close()
+
+    def _open(self, sql: str, parameters: dict[str, Any] | None = None) -> Any:
+        cursor = self._connection.cursor()
+        try:
+            return cursor.execute(sql, parameters)
+        except Exception as error:
+            with suppress(Exception):
+                cursor.close()
+            raise PipelineError(f"Databricks refused or lost a statement: {_first_line(error)}\nIt was: {sql}") from error
+
+
+class DatabricksLoadArea:
+    """One load: parsed by DuckDB in a scratch file, sent as Parquet, compared in scratch tables on the warehouse."""
+
+    def __init__(self, warehouse: DatabricksWarehouse, root: str, staging_folder: Path) -> None:
+        self._warehouse = warehouse
+        self._root = root
+        self._folder = staging_folder / uuid4().hex
+        self._folder.mkdir()
+        self._scratch: list[str] = []
+        self.parser = duckdb.connect(str(self._folder / "parsed.duckdb"))
+
+    def stage(self, table: str) -> str:
+        return self.send(self.parser.table(table), table)
+
+    def send(self, rows: duckdb.DuckDBPyRelation, name: str) -> str:
+        """Sends a relation as Parquet files to a folder of the volume; returns the name by which SQL reads it."""
+        local = self._folder / name
+        self.parser.register("sent_rows", rows)
+        self.parser.execute(
+            f"COPY sent_rows TO '{local}' (FORMAT parquet, COMPRESSION zstd, FILE_SIZE_BYTES '{PART_BYTES}')"
+        )
+        self.parser.unregister("sent_rows")
+        folder = f"{self._root}/{self._folder.name}/{name}"
+        for part in sorted(local.iterdir()):
+            self._warehouse.put(part, f"{folder}/{part.name}")
+            part.unlink()
+        return f'parquet."{folder}"'
+
+    def scratch(self, name: str, query: str) -> str:
+        table = f"landing.{name}"
+        self._scratch.append(table)
+        self._warehouse.execute(f"CREATE OR REPLACE TABLE {table} AS {query}")
+        return table
+
+    def drop_scratch(self) -> None:
+        """Drops the scratch tables on the warehouse."""
+        for table in self._scratch:
+            self._warehouse.execute(f"DROP TABLE IF EXISTS {table}")
+
+    def close(self) -> None:
+        """Lets go of the local files."""
+        self.parser.close()
+        for path in sorted(self._folder.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        self._folder.rmdir()
+
+
+def to_databricks(sql: str) -> str:
+    """SQL of DuckDB's dialect in Databricks'."""
+    return sqlglot.transpile(sql, read="duckdb", write="databricks")[0]
+
+
+def _credentials(settings: DatabricksSettings) -> dict[str, Any]:
+    if settings.token:
+        return {"access_token": settings.token}
+    if settings.client_id:
+        return {"credentials_provider": _service_principal(settings)}
+    return {"auth_type": "databricks-oauth"}
+
+
+def _service_principal(settings: DatabricksSettings) -> Callable[[], Any]:
+    from databricks.sdk.core import Config, oauth_service_principal  # type: ignore[import-not-found]
+
+    config = Config(
+        host=f"https://{settings.host}", client_id=settings.client_id, client_secret=settings.client_secret
+    )
+    return lambda: oauth_service_principal(config)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
