@@ -1,6 +1,8 @@
 AUDIT (
   name positive_value,
-  defaults (condition = TRUE)
+  defaults (
+    condition = TRUE
+  )
 );
 
 /* Zero is a balance: only values below it fail. */

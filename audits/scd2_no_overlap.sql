@@ -27,6 +27,7 @@ SELECT
   *
 FROM version
 WHERE
-  NOT next_from_at IS NULL AND (
+  NOT next_from_at IS NULL
+  AND (
     valid_to_at IS NULL OR next_from_at < valid_to_at
   )

@@ -8,7 +8,7 @@ SELECT DISTINCT
   held.@key
 FROM @this_model AS held
 JOIN @quarantine AS newer
-  ON newer.@received_key = CAST(held.@key AS TEXT)
+  ON newer.@received_key = held.@key::TEXT
   AND NOT newer.is_deleted_flag
   AND newer.loaded_at > held.valid_from_at
 LEFT JOIN @valid AS latest

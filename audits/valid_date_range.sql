@@ -1,6 +1,8 @@
 AUDIT (
   name valid_date_range,
-  defaults (condition = TRUE)
+  defaults (
+    condition = TRUE
+  )
 );
 
 SELECT

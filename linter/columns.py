@@ -78,7 +78,7 @@ class SuffixMatchesType(Rule):
         return [
             self.violation(f"Model {model.name}: column '{column}' {fault}")
             for column, kind in (model.columns_to_types or {}).items()
-            if column not in model.managed_columns and (fault := self._fault(column, kind))
+            if (fault := self._fault(column, kind))
         ]
 
     def _fault(self, column: str, kind: exp.DataType) -> str | None:

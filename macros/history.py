@@ -8,8 +8,8 @@ from sqlmesh.core.macros import MacroEvaluator
 
 
 @macro()
-def holds_at(evaluator: MacroEvaluator, version: exp.Expression, moment: exp.Expression) -> str:
-    """Whether a version (a table alias) holds at a moment: valid from it (inclusive) until before its end (exclusive)."""
+def holds_at(evaluator: MacroEvaluator, version: exp.Expr, moment: exp.Expr) -> str:
+    """Whether a version (a table alias) holds at a moment: from its begin (inclusive) until before its end."""
     alias = version.name
     at = moment.sql(dialect=evaluator.dialect)
     return f"({alias}.valid_from_at <= {at} AND {at} < COALESCE({alias}.valid_to_at, TIMESTAMP '9999-12-31'))"

@@ -21,12 +21,13 @@ LANDING_TABLES = {
         rows_read_count BIGINT, new_count BIGINT, changed_count BIGINT, gone_count BIGINT, unchanged_count BIGINT,
         duplicate_count BIGINT, rejected_count BIGINT""",
     "run": """
-        run_id VARCHAR, started_at TIMESTAMP, finished_at TIMESTAMP, execution_time TIMESTAMP, model_versions VARCHAR""",
+        run_id VARCHAR, started_at TIMESTAMP, finished_at TIMESTAMP, execution_time TIMESTAMP,
+        model_versions VARCHAR""",
 }
 
 
 @macro()
-def create_landing(evaluator: MacroEvaluator) -> list[exp.Expression]:
+def create_landing(evaluator: MacroEvaluator) -> list[exp.Expr]:
     """Statements that make sure of the landing zone, so that a plan works before the first ingest."""
     return [
         parse_one("CREATE SCHEMA IF NOT EXISTS landing", dialect="duckdb"),

@@ -25,13 +25,13 @@ _SPACES = f"[{WHITE_SPACE}]"
 
 
 @macro()
-def clean(evaluator: MacroEvaluator, text: exp.Expression) -> exp.Expression:
+def clean(evaluator: MacroEvaluator, text: exp.Expr) -> exp.Expr:
     """`text` without leading and trailing white space; only what has some is trimmed, for that is slow."""
     return exp.case().when(_matches(text, f"^{_SPACES}|{_SPACES}$"), _trimmed(text)).else_(text)
 
 
 @macro()
-def collapse_white_space(evaluator: MacroEvaluator, text: exp.Expression) -> exp.Expression:
+def collapse_white_space(evaluator: MacroEvaluator, text: exp.Expr) -> exp.Expr:
     """`text` trimmed, each inner run of white space (newlines too) made one space; only where there is a need to."""
     collapsed = exp.RegexpReplace(
         this=_trimmed(text),
@@ -44,36 +44,36 @@ def collapse_white_space(evaluator: MacroEvaluator, text: exp.Expression) -> exp
 
 
 @macro()
-def has_form(evaluator: MacroEvaluator, text: exp.Expression, form: exp.Expression) -> exp.Expression:
+def has_form(evaluator: MacroEvaluator, text: exp.Expr, form: exp.Expr) -> exp.Expr:
     """Whether `text`, white space around it aside, is all of the form of a regular expression."""
     return _matches(text, f"^{_SPACES}*(?:{form.name}){_SPACES}*$")
 
 
 @macro()
-def is_one_of(evaluator: MacroEvaluator, text: exp.Expression, *words: exp.Expression) -> exp.Expression:
+def is_one_of(evaluator: MacroEvaluator, text: exp.Expr, *words: exp.Expr) -> exp.Expr:
     """Whether `text`, white space around it aside, is one of the words (lower-case ASCII), in any case."""
     return has_form(evaluator, text, exp.Literal.string("|".join(_in_any_case(word.name) for word in words)))
 
 
 @macro()
-def is_absent(evaluator: MacroEvaluator, text: exp.Expression) -> exp.Expression:
+def is_absent(evaluator: MacroEvaluator, text: exp.Expr) -> exp.Expr:
     """Whether `text` stands for no value: blank, null, n/a or none, in any case."""
     return is_one_of(evaluator, text, *map(exp.Literal.string, ("", "null", "n/a", "none")))
 
 
 @macro()
-def is_customer_id(evaluator: MacroEvaluator, text: exp.Expression) -> exp.Expression:
+def is_customer_id(evaluator: MacroEvaluator, text: exp.Expr) -> exp.Expr:
     """Whether `text` is a positive whole number of at most 18 digits in canonical form."""
     return has_form(evaluator, text, exp.Literal.string("[1-9][0-9]{0,17}"))
 
 
 @macro()
-def all_reasons(evaluator: MacroEvaluator, *codes: exp.Expression) -> exp.Expression:
+def all_reasons(evaluator: MacroEvaluator, *codes: exp.Expr) -> exp.Expr:
     """The codes that are not NULL, in their order, joined by a comma and a space; empty where there is none.
 
     CONCAT_WS would say the same, but sqlglot's translation of it makes the whole text NULL where one part is.
     """
-    joined: exp.Expression | None = None
+    joined: exp.Expr | None = None
     for code in codes:
         part = exp.func("COALESCE", exp.DPipe(this=code, expression=exp.Literal.string(", ")), exp.Literal.string(""))
         joined = exp.DPipe(this=joined, expression=part) if joined is not None else part
@@ -85,9 +85,9 @@ def _in_any_case(word: str) -> str:
     return "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in word)
 
 
-def _matches(text: exp.Expression, pattern: str) -> exp.Expression:
+def _matches(text: exp.Expr, pattern: str) -> exp.Expr:
     return exp.RegexpLike(this=text.copy(), expression=exp.Literal.string(pattern))
 
 
-def _trimmed(text: exp.Expression) -> exp.Expression:
+def _trimmed(text: exp.Expr) -> exp.Expr:
     return exp.Trim(this=text.copy(), expression=exp.Literal.string(WHITE_SPACE))

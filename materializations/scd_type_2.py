@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlglot import exp, parse_one
 from sqlmesh.core.engine_adapter.base import EngineAdapter
 from sqlmesh.core.model import Model, SCDType2ByColumnKind, SCDType2ByTimeKind
+from sqlmesh.core.model.meta import GrantsTargetLayer
 from sqlmesh.core.snapshot import evaluator
 
 DELETED = "is_deleted_flag"
@@ -67,9 +68,7 @@ class HistoryColumns:
         content = tuple(c for c in stored if c not in managed)
         if isinstance(kind, SCDType2ByColumnKind) and not isinstance(kind.columns, exp.Star):
             content = tuple(column.name for column in kind.columns)
-        return cls(
-            keys, content, stored, kind.updated_at_name.name, kind.valid_from_name.name, kind.valid_to_name.name
-        )
+        return cls(keys, content, stored, kind.updated_at_name.name, kind.valid_from_name.name, kind.valid_to_name.name)
 
 
 def versions_query(columns: HistoryColumns, incoming: exp.Query, history: exp.Table | None) -> exp.Query:
@@ -95,7 +94,6 @@ def versions_query(columns: HistoryColumns, incoming: exp.Query, history: exp.Ta
         event = f"SELECT {received}, FALSE AS _is_stored FROM incoming"
     else:
         table = history.sql(dialect="duckdb", identify=True)
-        key_list = ", ".join(map(_quoted, c.keys))
         stored_row = ", ".join(
             f"stored.{valid_from}" if name == c.happened_at else f"stored.{_quoted(name)}" for name in c.received
         )
@@ -155,7 +153,7 @@ def versions_query(columns: HistoryColumns, incoming: exp.Query, history: exp.Ta
     return query
 
 
-def merge_statement(columns: HistoryColumns, incoming: exp.Query, history: exp.Table) -> exp.Expression:
+def merge_statement(columns: HistoryColumns, incoming: exp.Query, history: exp.Table) -> exp.Expr:
     """One MERGE that ends open versions and inserts new ones; repeating it changes nothing.
 
     A version to insert has NULL in the matching columns, so it can match none.
@@ -219,7 +217,7 @@ class ChangeOnlySCDType2Strategy(evaluator.SCDType2Strategy):
         self._apply_grants(
             model,
             table_name,
-            evaluator.GrantsTargetLayer.PHYSICAL,
+            GrantsTargetLayer.PHYSICAL,
             kwargs.get("is_snapshot_deployable", False),
         )
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 import click
 from rich.console import Console
 
-from scripts.clock import end_of_window, utc_now
+from scripts.clock import end_of_window, timestamp_literal, utc_now
 from scripts.errors import PipelineError
 from scripts.results import RunRecord
 from scripts.settings import Settings, load_settings
@@ -22,7 +22,7 @@ from scripts.settings import Settings, load_settings
 console = Console(highlight=False)
 
 
-class UtcTime(click.ParamType):
+class UtcTime(click.ParamType[datetime]):
     """An ISO 8601 time; without a zone it is UTC."""
 
     name = "time"
@@ -83,6 +83,8 @@ def run(as_of: datetime | None, inputs: str | None, allow_removals: bool, full_r
         current.ingest(as_of, allow_removals, full_refresh)
         current.transform(as_of, full_refresh)
         current.export()
+        if settings.gateway == "databricks":
+            current.publish()
 
 
 @cli.command()
@@ -112,6 +114,24 @@ def export() -> None:
     """Write the marts as they stand to OUTPUT_PATH as CSV and Parquet, with a manifest."""
     with job(load_settings(), reports=False) as current:
         current.export()
+
+
+@cli.command()
+@steps
+def publish() -> None:
+    """Put the marts on Databricks as <DATABRICKS_CATALOG>.<DATABRICKS_SCHEMA>.account_summary and .customer_profile."""
+    with job(load_settings(), reports=False) as current:
+        current.publish()
+
+
+@cli.command()
+@steps
+def check() -> None:
+    """Try, step by step, what a run needs of its gateway, and say which step fails and what to do."""
+    from scripts.check import print_check
+
+    if not print_check(load_settings(), console):
+        sys.exit(1)
 
 
 @cli.command()
@@ -183,11 +203,15 @@ class Job:
         self.record.loaded_at, self.record.execution_time = loaded_at, execution_time
         with self.project.recorded_audits(self.record):
             try:
-                if full_refresh or not self.project.is_planned():
-                    with self._step("plan", "rebuilding every model" if full_refresh else "bringing prod to this project"):
-                        self.project.plan(execution_time, restate=full_refresh)
-                with self._step("run", f"running the models up to {execution_time:%Y-%m-%d %H:%M:%S} UTC"):
-                    self.project.close_finished_hours(self.warehouse, execution_time)
+                if not self.project.is_planned():
+                    with self._step("plan", "bringing prod to this project"):
+                        self.project.plan(execution_time)
+                what = "rebuilding every model" if full_refresh else "running the models"
+                with self._step("run", f"{what} up to {execution_time:%Y-%m-%d %H:%M:%S} UTC"):
+                    if full_refresh:
+                        self.project.forget_windows()
+                    else:
+                        self.project.close_finished_hours(self.warehouse, execution_time)
                     self.project.run(execution_time)
             finally:
                 self.project.collect(self.record)
@@ -204,6 +228,15 @@ class Job:
             self.record.exports = export_marts(
                 self.warehouse, self.settings.output_path, Reflects(loaded_at, self.settings.environment)
             )
+
+    def publish(self) -> None:
+        from scripts.publish import publish_marts
+        from scripts.settings import databricks_of
+
+        target = databricks_of(self.settings)
+        with self._step("publish", f"replacing the marts in {target.catalog}.{target.schema}"):
+            for table in publish_marts(self.warehouse, self.settings):
+                console.print(f"    {target.catalog}.{table.name:<24}{table.row_count:>12,} rows, money checked")
 
     def audit(self, full: bool) -> None:
         from scripts.clock import hour_of
@@ -252,9 +285,11 @@ class Job:
         self.project.close()
 
     def _record_success(self, execution_time: datetime) -> None:
+        run_id = self.record.run_id
         self.warehouse.execute(
-            f"INSERT INTO landing.run VALUES ('{self.record.run_id}', TIMESTAMP '{self.record.started_at}', "
-            f"TIMESTAMP '{utc_now()}', TIMESTAMP '{execution_time}', '{self.project.model_versions()}')"
+            f"INSERT INTO landing.run SELECT '{run_id}', {timestamp_literal(self.record.started_at)}, "
+            f"{timestamp_literal(utc_now())}, {timestamp_literal(execution_time)}, '{self.project.model_versions()}' "
+            f"WHERE NOT EXISTS (SELECT 1 FROM landing.run WHERE run_id = '{run_id}')"
         )
 
     @contextmanager

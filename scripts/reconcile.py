@@ -29,7 +29,7 @@ def reconcile(warehouse: Warehouse) -> None:
 
 def missing_loads(warehouse: Warehouse, feed: Feed) -> list[tuple[datetime, int, int]]:
     """The loads of which not every row has arrived: time, rows landed, rows in staging and quarantine."""
-    return warehouse.fetch(  # type: ignore[return-value]
+    return warehouse.fetch(
         f"""
         SELECT loaded_at, SUM(landed), SUM(reached)
         FROM (

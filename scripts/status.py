@@ -76,12 +76,12 @@ def _landing(warehouse: Warehouse) -> Iterable[Finding]:
     ran = warehouse.fetch("SELECT finished_at, execution_time FROM landing.run ORDER BY finished_at DESC LIMIT 1")
     if ran:
         yield Finding("last run", f"ended well at {ran[0][0]:%Y-%m-%d %H:%M:%S} UTC, up to {ran[0][1]}")
-    pending = [loaded_at for feed in FEEDS for loaded_at, *_ in missing_loads(warehouse, feed)]
+    pending = sorted({loaded_at for feed in FEEDS for loaded_at, *_ in missing_loads(warehouse, feed)})
     if pending:
         yield Finding(
             "pending",
-            f"{len(set(pending)):,} load(s) are not in the models: {', '.join(str(at) for at in sorted(set(pending))[:3])}",
-            "Run `python -m scripts.pipeline transform` or `sqlmesh run`; if they stay pending, run with --full-refresh.",
+            f"{len(pending):,} load(s) are not in the models: {', '.join(map(str, pending[:3]))}",
+            "Run `python -m scripts.pipeline transform`; if they stay pending, add --full-refresh.",
         )
     else:
         yield Finding("pending", "nothing: every landed row is in staging or quarantine")

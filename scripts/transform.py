@@ -26,8 +26,6 @@ from scripts.warehouse.duckdb import DuckDBWarehouse, locked_message
 from scripts.warehouse.open import open_warehouse
 
 PROD = "prod"
-# History and marts follow from staging: restating it restates them.
-RESTATED_FROM = ("staging.*",)
 
 
 class Project:
@@ -49,7 +47,7 @@ class Project:
         self.context.close()
 
     def closed_until(self) -> datetime | None:
-        """End of the last window that any model of any environment has on record as processed, None before the first."""
+        """End of the last window that any model of any environment has on record as processed; None: there is none."""
         state = self.context.state_sync
         ends = [
             end
@@ -66,7 +64,7 @@ class Project:
         local = {snapshot.snapshot_id for snapshot in self.context.snapshots.values()}
         return local == {snapshot.snapshot_id for snapshot in environment.snapshots}
 
-    def plan(self, execution_time: datetime, *, restate: bool) -> None:
+    def plan(self, execution_time: datetime) -> None:
         """Brings prod to the models as they stand, for the hours that are over; the run takes the rest.
 
         A first plan makes the views only: there is nothing yet that the run after it would not take.
@@ -77,9 +75,7 @@ class Project:
         try:
             self.context.plan(
                 PROD,
-                # Restating takes the hour under way too: where it is on record already, no run would look at it again.
-                execution_time=execution_time if restate else hour_of(execution_time),
-                restate_models=RESTATED_FROM if restate else None,
+                execution_time=hour_of(execution_time),
                 skip_backfill=self.context.state_sync.get_environment(PROD) is None,
                 no_prompts=True,
                 auto_apply=True,
@@ -88,6 +84,22 @@ class Project:
             )
         except SQLMeshError as error:
             raise self._failure(str(error)) from error
+
+    def forget_windows(self) -> None:
+        """Takes every window of prod's models off the record: the next run builds them from nothing.
+
+        SQLMesh's own restatement ends at a whole second and leaves what was processed after it on record.
+        """
+        state = self.context.state_sync
+        environment = state.get_environment(PROD)
+        if environment:
+            state.remove_intervals(
+                [
+                    (snapshot, (snapshot.intervals[0][0], snapshot.intervals[-1][1]))
+                    for snapshot in state.get_snapshots(environment.snapshots).values()
+                    if snapshot.intervals
+                ]
+            )
 
     def run(self, execution_time: datetime) -> None:
         """Runs every model for its window up to `execution_time` (exclusive), the hour under way included.
@@ -124,9 +136,7 @@ class Project:
         for snapshot in self.context.state_sync.get_snapshots(
             self.context.state_sync.get_environment(PROD).snapshots  # type: ignore[union-attr]
         ).values():
-            unaltered = (
-                snapshot.last_altered_ts is None or from_milliseconds(snapshot.last_altered_ts) <= finished_at
-            )
+            unaltered = snapshot.last_altered_ts is None or from_milliseconds(snapshot.last_altered_ts) <= finished_at
             ends_with_run = snapshot.intervals and from_milliseconds(snapshot.intervals[-1][1]) == ran_until
             if unaltered and ends_with_run and f"{snapshot.name} {snapshot.identifier}" in known:
                 self.context.state_sync.add_interval(snapshot, hour, end)
@@ -168,7 +178,7 @@ class Project:
                 outcomes[outcome.model, outcome.audit] = _merged(earlier, outcome) if earlier else outcome
             return results
 
-        SnapshotEvaluator.audit = audit  # type: ignore[method-assign]
+        SnapshotEvaluator.audit = audit  # type: ignore[method-assign, assignment]
         try:
             yield
         finally:
@@ -178,7 +188,8 @@ class Project:
     def _failure(self, fallback: str) -> BlockingAuditError:
         failures = self._console.failures or [fallback]
         return BlockingAuditError(
-            "\n\n".join(failures) + "\n\nWhat stands after it is as it was before this run. Mend the cause and run again."
+            "\n\n".join(failures)
+            + "\n\nWhat stands after it is as it was before this run. Mend the cause and run again."
         )
 
 
@@ -220,9 +231,11 @@ def open_project(settings: Settings, console: Console) -> Project:
     """Loads the project.
 
     Raises:
-        PipelineError: Another process has the database file open, or it can't be read.
+        PipelineError: Another process has the database file open, or the project or the file can't be read.
     """
     try:
         return Project(settings, console)
     except duckdb.IOException as error:
         raise PipelineError(locked_message(settings.duckdb_path, error)) from error
+    except SQLMeshError as error:
+        raise PipelineError(f"The SQLMesh project can't be loaded: {error}") from error

@@ -5,15 +5,22 @@ MODEL (
     time_column event_at
   ),
   grain (account_id, event_at),
-  references (customer_id),
+  references (
+    customer_id
+  ),
   tags (intermediate, account, customer),
   audits (
-    not_null(columns := (account_id, customer_id, balance_amount, account_type, event_status, event_at)),
+    not_null(
+      columns := (account_id, customer_id, balance_amount, account_type, event_status, event_at)
+    ),
     not_null(columns := (customer_name, has_loan_flag), condition := event_status = 'active'),
     unique_combination_of_columns(columns := (account_id, event_at)),
-    accepted_values(column := event_status, is_in := ('active', 'account_gone', 'customer_unknown', 'customer_gone')),
-    accepted_values(column := account_type, is_in := ('savings', 'checking')),
-    positive_value(column := balance_amount),
+    accepted_values(
+      "column" := event_status,
+      is_in := ('active', 'account_gone', 'customer_unknown', 'customer_gone')
+    ),
+    accepted_values("column" := account_type, is_in := ('savings', 'checking')),
+    positive_value("column" := balance_amount),
     held_back_by_customer
   )
 );
@@ -96,7 +103,8 @@ SELECT
   moment.event_at::TIMESTAMP /* Load that brought the event */
 FROM account_moment AS moment
 LEFT JOIN snapshots.snap_customer AS customer
-  ON customer.customer_id = moment.customer_id AND @holds_at(customer, moment.event_at)
+  ON customer.customer_id = moment.customer_id
+  AND @holds_at(customer, moment.event_at)
 LEFT JOIN first_known
   ON first_known.customer_id = moment.customer_id
 LEFT JOIN snapshots.snap_account AS previous

@@ -5,17 +5,35 @@ MODEL (
     time_column event_at
   ),
   grain (account_id, event_at),
-  references (customer_id),
+  references (
+    customer_id
+  ),
   tags (intermediate, account, customer),
   audits (
-    not_null(columns := (account_id, customer_id, balance_amount, account_type, event_status, is_active_savings_flag, event_at)),
+    not_null(
+      columns := (
+        account_id,
+        customer_id,
+        balance_amount,
+        account_type,
+        event_status,
+        is_active_savings_flag,
+        event_at
+      )
+    ),
     unique_combination_of_columns(columns := (account_id, event_at)),
-    accepted_values(column := event_status, is_in := ('active', 'account_gone', 'customer_unknown', 'customer_gone')),
-    positive_value(column := balance_amount),
+    accepted_values(
+      "column" := event_status,
+      is_in := ('active', 'account_gone', 'customer_unknown', 'customer_gone')
+    ),
+    positive_value("column" := balance_amount),
     forall(
       criteria := (
         account_type = 'savings' OR previous_account_type = 'savings',
-        NOT is_active_savings_flag OR (customer_name IS NOT NULL AND has_loan_flag IS NOT NULL)
+        NOT is_active_savings_flag
+        OR (
+          NOT customer_name IS NULL AND NOT has_loan_flag IS NULL
+        )
       )
     )
   )

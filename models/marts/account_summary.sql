@@ -5,8 +5,12 @@ MODEL (
     unique_key account_id
   ),
   depends_on (snapshots.snap_account, snapshots.snap_customer),
-  grain (account_id),
-  references (customer_id),
+  grain (
+    account_id
+  ),
+  references (
+    customer_id
+  ),
   tags (marts, export),
   audits (
     not_null(
@@ -21,13 +25,23 @@ MODEL (
       ),
       condition := calculated_at BETWEEN @start_ts AND @end_ts
     ),
-    unique_values(columns := (account_id)),
-    positive_value(column := original_balance_amount, condition := calculated_at BETWEEN @start_ts AND @end_ts),
-    accepted_range(column := interest_rate_pct, min_v := 0, max_v := 1, condition := calculated_at BETWEEN @start_ts AND @end_ts),
+    unique_values(columns := (
+      account_id
+    )),
+    positive_value(
+      "column" := original_balance_amount,
+      condition := calculated_at BETWEEN @start_ts AND @end_ts
+    ),
+    accepted_range(
+      "column" := interest_rate_pct,
+      min_v := 0,
+      max_v := 1,
+      condition := calculated_at BETWEEN @start_ts AND @end_ts
+    ),
     forall(
       criteria := (
         annual_interest_amount = ROUND(original_balance_amount::DECIMAL(28, 2) * interest_rate_pct, 2),
-        new_balance_amount = original_balance_amount + annual_interest_amount
+        new_balance_amount = original_balance_amount::DECIMAL(19, 2) + annual_interest_amount
       ),
       condition := calculated_at BETWEEN @start_ts AND @end_ts
     ),
@@ -56,9 +70,10 @@ WITH latest AS (
   SELECT
     event.account_id,
     event.customer_id,
-    /* An account without a balance here is one that no longer belongs: deleted after the merge. */
-    CASE WHEN event.is_active_savings_flag THEN event.balance_amount END AS balance_amount,
-    tier.interest_rate_pct + CASE WHEN event.has_loan_flag THEN tier.loan_bonus_pct ELSE 0 END AS rate_pct,
+    CASE WHEN event.is_active_savings_flag THEN event.balance_amount END AS balance_amount, /* An account without a balance here is one that no longer belongs: deleted after the merge. */
+    (
+      tier.interest_rate_pct + CASE WHEN event.has_loan_flag THEN tier.loan_bonus_pct ELSE 0 END
+    )::DECIMAL(6, 4) AS rate_pct,
     event.event_at
   FROM intermediate.int_savings_account_only AS event
   JOIN latest
@@ -67,7 +82,8 @@ WITH latest AS (
     ON event.is_active_savings_flag
     AND event.balance_amount >= tier.balance_from_amount
     AND (
-      tier.balance_below_amount IS NULL OR event.balance_amount < tier.balance_below_amount
+      tier.balance_below_amount IS NULL
+      OR event.balance_amount < tier.balance_below_amount
     )
   WHERE
     event.event_at BETWEEN @start_ts AND @end_ts
@@ -77,8 +93,7 @@ WITH latest AS (
     customer_id,
     balance_amount,
     rate_pct,
-    /* The product needs more digits than either factor's type. */
-    ROUND(balance_amount::DECIMAL(28, 2) * rate_pct, 2) AS interest_amount,
+    ROUND(balance_amount::DECIMAL(28, 2) * rate_pct, 2) AS interest_amount, /* The product needs more digits than either factor's type. */
     event_at
   FROM rated
 )
@@ -96,5 +111,7 @@ FROM earning;
 
 @IF(
   @runtime_stage IN ('creating', 'evaluating'),
-  DELETE FROM @this_model WHERE original_balance_amount IS NULL
+  DELETE FROM @this_model
+  WHERE
+    original_balance_amount IS NULL
 )

@@ -4,7 +4,9 @@ MODEL (
   kind INCREMENTAL_BY_UNIQUE_KEY (
     unique_key customer_id
   ),
-  grain (customer_id),
+  grain (
+    customer_id
+  ),
   tags (marts, export),
   audits (
     not_null(
@@ -19,9 +21,18 @@ MODEL (
       ),
       condition := calculated_at BETWEEN @start_ts AND @end_ts
     ),
-    unique_values(columns := (customer_id)),
-    accepted_range(column := total_accounts_count, min_v := 1, condition := calculated_at BETWEEN @start_ts AND @end_ts),
-    positive_value(column := total_balance_amount, condition := calculated_at BETWEEN @start_ts AND @end_ts),
+    unique_values(columns := (
+      customer_id
+    )),
+    accepted_range(
+      "column" := total_accounts_count,
+      min_v := 1,
+      condition := calculated_at BETWEEN @start_ts AND @end_ts
+    ),
+    positive_value(
+      "column" := total_balance_amount,
+      condition := calculated_at BETWEEN @start_ts AND @end_ts
+    ),
     profile_totals_equal_accounts
   )
 );
@@ -76,5 +87,7 @@ GROUP BY
 
 @IF(
   @runtime_stage IN ('creating', 'evaluating'),
-  DELETE FROM @this_model WHERE total_accounts_count = 0
+  DELETE FROM @this_model
+  WHERE
+    total_accounts_count = 0
 )

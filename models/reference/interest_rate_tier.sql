@@ -14,13 +14,21 @@ MODEL (
     interest_rate_pct = 'Yearly rate of the tier, a fraction (0.0150 is 1.5 %)',
     loan_bonus_pct = 'Added to the rate where the customer has a loan, a fraction'
   ),
-  grain (balance_from_amount),
-  tags (reference),
-  ignored_rules (nomissingunittest),
+  grain (
+    balance_from_amount
+  ),
+  tags (
+    reference
+  ),
+  ignored_rules (
+    nomissingunittest
+  ),
   audits (
     not_null(columns := (balance_from_amount, interest_rate_pct, loan_bonus_pct)),
-    unique_values(columns := (balance_from_amount)),
-    accepted_range(column := interest_rate_pct, min_v := 0, max_v := 1),
-    accepted_range(column := loan_bonus_pct, min_v := 0, max_v := 1)
+    unique_values(columns := (
+      balance_from_amount
+    )),
+    accepted_range("column" := interest_rate_pct, min_v := 0, max_v := 1),
+    accepted_range("column" := loan_bonus_pct, min_v := 0, max_v := 1)
   )
-);
+)

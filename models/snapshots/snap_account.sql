@@ -7,6 +7,7 @@ MODEL (
     updated_at_name loaded_at,
     valid_from_name valid_from_at,
     valid_to_name valid_to_at,
+    time_data_type TIMESTAMP,
     forward_only FALSE,
     disable_restatement FALSE
   ),
@@ -17,16 +18,35 @@ MODEL (
     staging.quarantine_account
   ),
   grain (account_id, valid_from_at),
-  references (customer_id),
+  references (
+    customer_id
+  ),
   tags (snapshots, account),
   audits (
     not_null(
-      columns := (account_id, customer_id, balance_amount, account_type, is_deleted_flag, loaded_at, valid_from_at),
+      columns := (
+        account_id,
+        customer_id,
+        balance_amount,
+        account_type,
+        is_deleted_flag,
+        loaded_at,
+        valid_from_at
+      ),
       condition := @version_changed_in_window()
     ),
-    valid_date_range(start_column := valid_from_at, end_column := valid_to_at, condition := @version_changed_in_window()),
+    valid_date_range(
+      start_column := valid_from_at,
+      end_column := valid_to_at,
+      condition := @version_changed_in_window()
+    ),
     scd2_no_overlap(key := account_id),
-    stands_on_older_version(key := account_id, received_key := account_key, valid := staging.stg_account, quarantine := staging.quarantine_account)
+    stands_on_older_version(
+      key := account_id,
+      received_key := account_key,
+      valid := staging.stg_account,
+      quarantine := staging.quarantine_account
+    )
   )
 );
 

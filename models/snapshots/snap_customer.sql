@@ -7,6 +7,7 @@ MODEL (
     updated_at_as_valid_from TRUE,
     valid_from_name valid_from_at,
     valid_to_name valid_to_at,
+    time_data_type TIMESTAMP,
     forward_only FALSE,
     disable_restatement FALSE
   ),
@@ -20,12 +21,28 @@ MODEL (
   tags (snapshots, customer),
   audits (
     not_null(
-      columns := (customer_id, customer_name, has_loan_flag, is_deleted_flag, loaded_at, valid_from_at),
+      columns := (
+        customer_id,
+        customer_name,
+        has_loan_flag,
+        is_deleted_flag,
+        loaded_at,
+        valid_from_at
+      ),
       condition := @version_changed_in_window()
     ),
-    valid_date_range(start_column := valid_from_at, end_column := valid_to_at, condition := @version_changed_in_window()),
+    valid_date_range(
+      start_column := valid_from_at,
+      end_column := valid_to_at,
+      condition := @version_changed_in_window()
+    ),
     scd2_no_overlap(key := customer_id),
-    stands_on_older_version(key := customer_id, received_key := customer_key, valid := staging.stg_customer, quarantine := staging.quarantine_customer)
+    stands_on_older_version(
+      key := customer_id,
+      received_key := customer_key,
+      valid := staging.stg_customer,
+      quarantine := staging.quarantine_customer
+    )
   )
 );
 

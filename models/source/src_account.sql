@@ -6,7 +6,7 @@ MODEL (
   tags (source, account),
   audits (
     not_null(columns := (loaded_at, account_key)),
-    accepted_values(column := change_type, is_in := ('new', 'changed', 'gone'))
+    accepted_values("column" := change_type, is_in := ('new', 'changed', 'gone'))
   )
 );
 

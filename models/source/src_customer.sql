@@ -6,7 +6,7 @@ MODEL (
   tags (source, customer),
   audits (
     not_null(columns := (loaded_at, customer_key)),
-    accepted_values(column := change_type, is_in := ('new', 'changed', 'gone'))
+    accepted_values("column" := change_type, is_in := ('new', 'changed', 'gone'))
   )
 );
 

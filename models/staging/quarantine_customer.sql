@@ -9,7 +9,7 @@ MODEL (
   tags (staging, quarantine, customer),
   audits (
     not_null(columns := (customer_key, reasons, loaded_at)),
-    not_empty_string(column := reasons),
+    not_empty_string("column" := reasons),
     landed_rows_accounted_for(landed := source.src_customer, valid := staging.stg_customer)
   )
 );

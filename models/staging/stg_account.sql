@@ -5,15 +5,20 @@ MODEL (
     time_column loaded_at
   ),
   grain (account_id, loaded_at),
-  references (customer_id),
+  references (
+    customer_id
+  ),
   tags (staging, account),
   audits (
     not_null(columns := (account_id, is_deleted_flag, loaded_at)),
-    not_null(columns := (customer_id, balance_amount, account_type), condition := NOT is_deleted_flag),
+    not_null(
+      columns := (customer_id, balance_amount, account_type),
+      condition := NOT is_deleted_flag
+    ),
     unique_combination_of_columns(columns := (account_id, loaded_at)),
-    accepted_values(column := account_type, is_in := ('savings', 'checking')),
-    accepted_range(column := customer_id, min_v := 1),
-    positive_value(column := balance_amount)
+    accepted_values("column" := account_type, is_in := ('savings', 'checking')),
+    accepted_range("column" := customer_id, min_v := 1),
+    positive_value("column" := balance_amount)
   )
 );
 

@@ -10,7 +10,7 @@ MODEL (
     not_null(columns := (customer_id, is_deleted_flag, loaded_at)),
     not_null(columns := (customer_name, has_loan_flag), condition := NOT is_deleted_flag),
     unique_combination_of_columns(columns := (customer_id, loaded_at)),
-    accepted_range(column := customer_id, min_v := 1)
+    accepted_range("column" := customer_id, min_v := 1)
   )
 );
 

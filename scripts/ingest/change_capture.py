@@ -34,7 +34,7 @@ class CapturedChanges:
 
     Attributes:
         compared: One row per different row, of the file or known, with `file_copies_count` and `known_count`.
-        differing: One row per key of which the content differs, with `rows_for_key_count` (in the file) and `known_count`.
+        differing: One row per key that differs, with `rows_for_key_count` (in the file) and `known_count`.
     """
 
     feed: Feed
@@ -63,7 +63,8 @@ def capture_changes(area: LoadArea, feed: Feed, received: str) -> CapturedChange
             JOIN latest ON latest.{feed.key_column} = known.{feed.key_column} AND latest.loaded_at = known.loaded_at
             WHERE known.change_type <> 'gone'
         )
-        SELECT {feed.key_column}, {columns}, SUM(file_copies_count) AS file_copies_count, SUM(known_count) AS known_count
+        SELECT
+            {feed.key_column}, {columns}, SUM(file_copies_count) AS file_copies_count, SUM(known_count) AS known_count
         FROM present
         GROUP BY {feed.key_column}, {columns}
         """,
@@ -111,13 +112,17 @@ def count_known_keys(warehouse: Warehouse, changes: CapturedChanges) -> int:
 
 
 def append_changes(warehouse: Warehouse, changes: CapturedChanges, loaded_at: str) -> None:
-    """Appends what is new, changed or gone to the change log, dated `loaded_at` (an SQL timestamp literal)."""
+    """Appends what is new, changed or gone to the change log, dated `loaded_at` (an SQL timestamp literal).
+
+    Repeating it changes nothing: a client that lost its connection may send a statement again that had been run.
+    """
     feed = changes.feed
     key = feed.key_column
     columns = ", ".join(feed.columns)
     warehouse.execute(
         f"""
         INSERT INTO landing.{feed.name} (loaded_at, change_type, {key}, rows_for_key_count, {columns})
+        SELECT change.* FROM (
         SELECT
             {loaded_at},
             CASE WHEN differing.known_count = 0 THEN 'new' ELSE 'changed' END,
@@ -131,6 +136,8 @@ def append_changes(warehouse: Warehouse, changes: CapturedChanges, loaded_at: st
         SELECT {loaded_at}, 'gone', {key}, CAST(0 AS BIGINT), {", ".join("CAST(NULL AS VARCHAR)" for _ in feed.columns)}
         FROM {changes.differing}
         WHERE rows_for_key_count = 0
+        ) AS change
+        WHERE NOT EXISTS (SELECT 1 FROM landing.{feed.name} WHERE loaded_at = {loaded_at})
         """
     )
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from macros.landing import LANDING_TABLES
-from scripts.clock import utc_now
+from scripts.clock import timestamp_literal, utc_now
 from scripts.errors import FeedRefusedError, PipelineError
 from scripts.feeds import FEEDS
 from scripts.ingest.change_capture import (
@@ -37,7 +37,7 @@ def create_landing(warehouse: Warehouse) -> None:
 
 def last_loaded_at(warehouse: Warehouse) -> datetime | None:
     """Time of the newest committed load, None before the first."""
-    ((newest,),) = warehouse.fetch("SELECT MAX(loaded_at) FROM landing.load")
+    newest: datetime | None = warehouse.fetch("SELECT MAX(loaded_at) FROM landing.load")[0][0]
     return newest
 
 
@@ -63,8 +63,8 @@ def choose_loaded_at(as_of: datetime | None, last: datetime | None, closed_until
         )
     if loaded_at < FIRST_LOAD_AT:
         raise FeedRefusedError(
-            f"{asked} is before {FIRST_LOAD_AT:%Y-%m-%d}, where the models begin. Give a later time, or move `start` in "
-            "config.yaml and FIRST_LOAD_AT in scripts/ingest/load.py back."
+            f"{asked} is before {FIRST_LOAD_AT:%Y-%m-%d}, where the models begin. Give a later time, or move `start` "
+            "in config.yaml and FIRST_LOAD_AT in scripts/ingest/load.py back."
         )
     if as_of and loaded_at > now:
         raise FeedRefusedError(f"{asked} lies in the future (now is {now.isoformat()} UTC). Give an earlier time.")
@@ -110,7 +110,10 @@ def ingest(
             for parsed in parsed_feeds
         ]
         # The ledger comes last, both files in one statement: on an engine without transactions it is the commit.
-        warehouse.execute(f"INSERT INTO landing.load VALUES {', '.join(map(_ledger_values, loads))}")
+        warehouse.execute(
+            f"INSERT INTO landing.load SELECT * FROM (VALUES {', '.join(map(_ledger_values, loads))}) AS ledger "
+            f"WHERE NOT EXISTS (SELECT 1 FROM landing.load WHERE loaded_at = {timestamp_literal(loaded_at)})"
+        )
     return loads
 
 
@@ -127,7 +130,7 @@ def _take_file(
         )
     if max_removed_share is not None:
         _refuse_truncated_feed(warehouse, changes, counts, parsed.path, max_removed_share)
-    moment = f"TIMESTAMP '{loaded_at.isoformat(sep=' ', timespec='microseconds')}'"
+    moment = timestamp_literal(loaded_at)
     append_changes(warehouse, changes, moment)
     if parsed.rejected_count:
         warehouse.execute(
@@ -135,6 +138,9 @@ def _take_file(
             INSERT INTO landing.reject (loaded_at, feed, file_name, line_number, reason, detail, raw_text)
             SELECT {moment}, '{feed.name}', '{feed.file_name}', line_number, reason, detail, raw_text
             FROM {area.stage(parsed.rejects_table)}
+            WHERE NOT EXISTS (
+                SELECT 1 FROM landing.reject WHERE loaded_at = {moment} AND feed = '{feed.name}'
+            )
             """
         )
     return FeedLoad(
@@ -170,7 +176,7 @@ def _refuse_truncated_feed(
 
 def _ledger_values(load: FeedLoad) -> str:
     return (
-        f"(TIMESTAMP '{load.loaded_at.isoformat(sep=' ', timespec='microseconds')}', '{load.feed}', "
+        f"({timestamp_literal(load.loaded_at)}, '{load.feed}', "
         f"'{load.file_name}', '{load.sha256}', {load.byte_count}, {load.data_line_count}, {load.rows_read_count}, "
         f"{load.new_count}, {load.changed_count}, {load.gone_count}, {load.unchanged_count}, {load.duplicate_count}, "
         f"{load.rejected_count})"

@@ -17,11 +17,11 @@ from typing import Any
 
 from rich.console import Console
 
+from scripts.errors import PipelineError
+from scripts.export import write_atomically
 from scripts.report import console as report_console
 from scripts.report import figures as sql
 from scripts.report import html as report_html
-from scripts.errors import PipelineError
-from scripts.export import write_atomically
 from scripts.results import LAYERS, AuditOutcome, FeedLoad, RunRecord
 from scripts.warehouse import Warehouse
 

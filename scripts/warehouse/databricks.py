@@ -75,7 +75,7 @@ class DatabricksWarehouse:
 
     @contextmanager
     def load(self) -> Iterator[DatabricksLoadArea]:
-        """Rows count once the ledger names their load. What an earlier load left without reaching that is cleared first."""
+        """Rows count once the ledger names their load; what an earlier load left without that is cleared first."""
         for table in (*(feed.name for feed in FEEDS), "reject"):
             self._clear_uncommitted(f"landing.{table}")
         with self.volume_area() as area:
@@ -139,7 +139,9 @@ class DatabricksWarehouse:
         except Exception as error:
             with suppress(Exception):
                 cursor.close()
-            raise PipelineError(f"Databricks refused or lost a statement: {_first_line(error)}\nIt was: {sql}") from error
+            raise PipelineError(
+                f"Databricks refused or lost a statement: {_first_line(error)}\nIt was: {sql}"
+            ) from error
 
 
 class DatabricksLoadArea:
@@ -203,11 +205,9 @@ def _credentials(settings: DatabricksSettings) -> dict[str, Any]:
 
 
 def _service_principal(settings: DatabricksSettings) -> Callable[[], Any]:
-    from databricks.sdk.core import Config, oauth_service_principal  # type: ignore[import-not-found]
+    from databricks.sdk.core import Config, oauth_service_principal  # type: ignore[import-untyped]
 
-    config = Config(
-        host=f"https://{settings.host}", client_id=settings.client_id, client_secret=settings.client_secret
-    )
+    config = Config(host=f"https://{settings.host}", client_id=settings.client_id, client_secret=settings.client_secret)
     return lambda: oauth_service_principal(config)
 
 

@@ -1,0 +1,162 @@
+"""A rehearsal of everything a run needs of its gateway, one step after the other, each with its remedy."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import tempfile
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import HTTPError
+from uuid import uuid4
+
+from rich.console import Console
+
+from scripts.errors import PipelineError
+from scripts.settings import DatabricksSettings, Settings, databricks_of
+
+WAIT_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is tried, and what to do when it fails."""
+
+    name: str
+    attempt: Callable[[], str]
+    remedy: str
+
+
+def print_check(settings: Settings, console: Console) -> bool:
+    """Prints each step as it is tried; stops at the first that fails. Returns whether all went well."""
+    for step in _databricks_steps(settings) if settings.gateway == "databricks" else _duckdb_steps(settings):
+        try:
+            detail = step.attempt()
+        except Exception as error:
+            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            console.print(f"[red]✗[/red] [bold]{step.name}[/bold]  {first_line}", soft_wrap=True)
+            console.print(f"  [yellow]→ {step.remedy}[/yellow]", soft_wrap=True)
+            return False
+        console.print(f"[green]✓[/green] [bold]{step.name}[/bold]  {detail}", soft_wrap=True)
+    return True
+
+
+def _duckdb_steps(settings: Settings) -> Iterator[Step]:
+    def write() -> str:
+        with tempfile.NamedTemporaryFile(dir=settings.duckdb_path.parent):
+            return f"{settings.duckdb_path.parent} can be written"
+
+    yield Step("settings", lambda: f"duckdb, {settings.duckdb_path}", "")
+    yield Step("database folder", write, "Set DUCKDB_PATH to a file in a folder that you may write.")
+    yield _state_step(settings)
+
+
+def _databricks_steps(settings: Settings) -> Iterator[Step]:
+    from scripts.warehouse.databricks import DatabricksWarehouse
+
+    target = databricks_of(settings)
+    warehouses: list[DatabricksWarehouse] = []
+    probe = f"lending_club_check_{uuid4().hex[:8]}"
+
+    def connect() -> str:
+        warehouses.append(DatabricksWarehouse(target))
+        return f"session open on {target.http_path}"
+
+    def statement() -> str:
+        ((answer,),) = warehouses[0].fetch("SELECT 1 + 1")
+        return f"answers ({answer})"
+
+    def catalog() -> str:
+        ((name,),) = warehouses[0].fetch("SELECT CURRENT_CATALOG()")
+        if name != target.catalog:
+            raise PipelineError(f"The session is in catalog {name}.")
+        return str(name)
+
+    def create() -> str:
+        warehouses[0].execute(f"CREATE SCHEMA {probe}")
+        try:
+            warehouses[0].execute(f"CREATE TABLE {probe}.probe AS SELECT 1 AS answer")
+            warehouses[0].execute(f"DROP TABLE {probe}.probe")
+        finally:
+            warehouses[0].execute(f"DROP SCHEMA {probe}")
+        return "a schema and a table made and dropped"
+
+    def volume() -> str:
+        with warehouses[0].volume_area() as area:
+            sent = area.send(area.parser.sql("SELECT 42 AS answer"), "probe")
+            ((answer,),) = warehouses[0].fetch(f"SELECT answer FROM {sent}")
+        return f"{target.catalog}.{'.'.join(target.volume)}: a file sent, read ({answer}) and removed"
+
+    try:
+        yield Step("settings", lambda: f"{target.host}, catalog {target.catalog}", "")
+        yield Step(
+            "DNS and TLS",
+            lambda: _handshake(target),
+            "Check DATABRICKS_HOST, the network, HTTPS_PROXY and the CA (SSL_CERT_FILE).",
+        )
+        yield Step(
+            "token",
+            lambda: _token(target),
+            "Make a new token (workspace: Settings, Developer) and set DATABRICKS_TOKEN.",
+        )
+        yield Step(
+            "session",
+            connect,
+            "Check DATABRICKS_HTTP_PATH (warehouse: Connection details) and that the identity may use it.",
+        )
+        yield Step("warehouse", statement, "Start the SQL warehouse, or let it start by itself.")
+        yield Step(
+            "catalog", catalog, f"Grant USE CATALOG on {target.catalog} to this identity, or set DATABRICKS_CATALOG."
+        )
+        yield Step("create", create, f"Grant CREATE SCHEMA on catalog {target.catalog} to this identity.")
+        yield Step(
+            "volume",
+            volume,
+            f"Grant CREATE VOLUME in schema {target.volume[0]}, or READ and WRITE on DATABRICKS_VOLUME.",
+        )
+        yield _state_step(settings)
+    finally:
+        for warehouse in warehouses:
+            warehouse.close()
+
+
+def _handshake(target: DatabricksSettings) -> str:
+    """A TLS connection to the host, through HTTPS_PROXY where it is set; an HTTP error is an answer, too."""
+    if not os.environ.get("HTTPS_PROXY"):
+        socket.getaddrinfo(target.host, 443)
+    with suppress(HTTPError):
+        urllib.request.urlopen(f"https://{target.host}/", timeout=WAIT_SECONDS, context=ssl.create_default_context())
+    return f"{target.host} answers, its certificate is trusted"
+
+
+def _token(target: DatabricksSettings) -> str:
+    if not target.token:
+        return "none set: the service principal, or the browser, signs in"
+    request = urllib.request.Request(
+        f"https://{target.host}{target.http_path}", method="POST", headers={"Authorization": f"Bearer {target.token}"}
+    )
+    try:
+        urllib.request.urlopen(request, data=b"", timeout=WAIT_SECONDS, context=ssl.create_default_context())
+    except HTTPError as error:
+        if error.code in (401, 403):
+            raise PipelineError(f"Databricks answers {error.code}: the token is wrong, expired or revoked.") from error
+    return "accepted"
+
+
+def _state_step(settings: Settings) -> Step:
+    def state() -> str:
+        from scripts.transform import open_project
+
+        project = open_project(settings, Console(quiet=True))
+        try:
+            environments = [environment.name for environment in project.context.state_sync.get_environments()]
+            return f"{project.context.state_sync.state_type()}, environments: {', '.join(environments) or 'none yet'}"
+        finally:
+            project.close()
+
+    place = Path(settings.duckdb_path).parent
+    return Step("state", state, f"Check STATE_HOST and the other STATE_ settings, or that {place} can be written.")
