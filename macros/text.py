@@ -24,10 +24,15 @@ WHITE_SPACE = "".join(map(chr, WHITE_SPACE_CODE_POINTS))
 _SPACES = f"[{WHITE_SPACE}]"
 
 
-@macro()
-def clean(evaluator: MacroEvaluator, text: exp.Expr) -> exp.Expr:
+def cleaned(text: exp.Expr) -> exp.Expr:
     """`text` without leading and trailing white space; only what has some is trimmed, for that is slow."""
     return exp.case().when(_matches(text, f"^{_SPACES}|{_SPACES}$"), _trimmed(text)).else_(text)
+
+
+@macro()
+def clean(evaluator: MacroEvaluator, text: exp.Expr) -> exp.Expr:
+    """`text` without leading and trailing white space."""
+    return cleaned(text)
 
 
 @macro()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from time import perf_counter
@@ -214,7 +214,7 @@ class Job:
                         self.project.close_finished_hours(self.warehouse, execution_time)
                     self.project.run(execution_time)
             finally:
-                self.project.collect(self.record)
+                self.project.collect(self.record, self.warehouse)
         with self._step("reconcile", "checking that every landed row arrived"):
             reconcile(self.warehouse)
             self._record_success(execution_time)
@@ -282,6 +282,7 @@ class Job:
         console.print(f"\nQuality report: {path.with_suffix('.html')}", soft_wrap=True)
 
     def close(self) -> None:
+        self.warehouse.close()
         self.project.close()
 
     def _record_success(self, execution_time: datetime) -> None:
@@ -306,7 +307,12 @@ class Job:
 def job(settings: Settings, *, reports: bool = True) -> Iterator[Job]:
     """Opens a job, and ends it with its report, whether its steps went well or not."""
     current = Job(settings)
-    try:
+    with ExitStack() as closing:
+        closing.callback(current.close)
+        if settings.gateway == "databricks":
+            from scripts.warehouse.query_history import recorded_statements
+
+            closing.enter_context(recorded_statements(current.record.statements))
         try:
             yield current
         except BaseException as error:
@@ -315,8 +321,6 @@ def job(settings: Settings, *, reports: bool = True) -> Iterator[Job]:
             raise
         if reports:
             current.finish(None)
-    finally:
-        current.close()
 
 
 if __name__ == "__main__":

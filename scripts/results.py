@@ -58,12 +58,28 @@ class AuditOutcome:
 
 @dataclass(frozen=True)
 class ModelOutcome:
-    """One model's evaluation in this run: seconds, and rows written where the engine tells (else None)."""
+    """One model's evaluation in this run: seconds, and the rows that it holds after (None: it could not be read)."""
 
     model: str
     layer: str
     seconds: float
     row_count: int | None
+
+
+@dataclass(frozen=True)
+class StatementOutcome:
+    """One statement on a warehouse that keeps a query history.
+
+    Attributes:
+        model: `layer.model_name` of the table that it names first, None for others.
+        query_id: Its id in the warehouse's query history.
+        sql: Its beginning.
+    """
+
+    model: str | None
+    seconds: float
+    query_id: str
+    sql: str
 
 
 @dataclass(frozen=True)
@@ -100,5 +116,6 @@ class RunRecord:
     loads: list[FeedLoad] = field(default_factory=list)
     audits: list[AuditOutcome] = field(default_factory=list)
     models: list[ModelOutcome] = field(default_factory=list)
+    statements: list[StatementOutcome] = field(default_factory=list)
     exports: list[ExportedFile] = field(default_factory=list)
     step_seconds: dict[str, float] = field(default_factory=dict)

@@ -41,9 +41,8 @@ class RunConsole(NoopConsole):
     ) -> None:
         if duration_ms is None:
             return
-        rows = getattr(execution_stats, "total_rows_processed", None)
         name = model_name(snapshot)
-        self.models.append(ModelOutcome(name, name.split(".")[0], duration_ms / 1000, rows))
+        self.models.append(ModelOutcome(name, name.split(".")[0], duration_ms / 1000, None))
         audits = f"{num_audits_passed} audits passed"
         if num_audits_failed:
             audits += f", [yellow]{num_audits_failed} warned[/yellow]"

@@ -145,18 +145,12 @@ class Project:
         """Audits every model for a window as its rows stand, without running it."""
         self.context.audit(start, end, execution_time=end)
 
-    def collect(self, record: RunRecord) -> None:
+    def collect(self, record: RunRecord, warehouse: Warehouse) -> None:
         """Moves the models' outcomes seen so far into the record of the run, one per model, windows added up."""
         for model in dict.fromkeys(outcome.model for outcome in self._console.models):
             outcomes = [outcome for outcome in self._console.models if outcome.model == model]
-            rows = [outcome.row_count for outcome in outcomes if outcome.row_count is not None]
-            record.models.append(
-                replace(
-                    outcomes[0],
-                    seconds=sum(outcome.seconds for outcome in outcomes),
-                    row_count=sum(rows) if rows else None,
-                )
-            )
+            seconds = sum(outcome.seconds for outcome in outcomes)
+            record.models.append(replace(outcomes[0], seconds=seconds, row_count=_count_rows(warehouse, model)))
         self._console.models.clear()
 
     @contextmanager
@@ -198,6 +192,14 @@ def _loads_between(warehouse: Warehouse, start: datetime, end: datetime) -> int:
         f"SELECT COUNT(*) FROM landing.load WHERE loaded_at >= TIMESTAMP '{start}' AND loaded_at < TIMESTAMP '{end}'"
     )
     return int(count)
+
+
+def _count_rows(warehouse: Warehouse, model: str) -> int | None:
+    """Rows of a model; None where it has no table yet, as after a failed first run."""
+    try:
+        return int(warehouse.fetch(f"SELECT COUNT(*) FROM {model}")[0][0])
+    except (duckdb.Error, PipelineError):
+        return None
 
 
 def _outcome(snapshot: Any, result: Any, dialect: str) -> AuditOutcome:

@@ -17,13 +17,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from sqlmesh.core.snapshot import SnapshotEvaluator
 from sqlmesh.utils.date import to_datetime
 
+from scripts.clock import utc_now
 from scripts.pipeline import Job
-from scripts.results import AuditOutcome, FeedLoad
-from scripts.settings import load_settings
+from scripts.results import AuditOutcome, FeedLoad, RunRecord
+from scripts.settings import PROJECT_ROOT, load_settings
 from scripts.sqlmesh_console import model_name
 from tests.compare import assert_same_rows
 from tests.feed_strategies import write_feeds
@@ -81,12 +83,19 @@ class Lab:
     def ingest(
         self, as_of: datetime | None, *, full_refresh: bool = False, allow_removals: bool = True
     ) -> list[FeedLoad]:
+        self._begin_run()
         self.job.ingest(as_of, allow_removals=allow_removals, full_refresh=full_refresh)
         return self.job.record.loads
 
     def transform(self, as_of: datetime | None, *, full_refresh: bool = False) -> None:
-        self.job.record.audits.clear()
+        if self.job.record.execution_time:
+            self._begin_run()
         self.job.transform(as_of, full_refresh)
+
+    def _begin_run(self) -> None:
+        """A job is one run; a lab's job serves for many, each with a record of its own."""
+        record = self.job.record
+        self.job.record = RunRecord(uuid4().hex, record.environment, record.gateway, started_at=utc_now())
 
     def rows(self, table: str) -> Rows:
         columns = [name for name, *_ in self.job.warehouse.fetch(f"DESCRIBE {table}")]
@@ -125,7 +134,7 @@ class Lab:
             windows.setdefault(model_name(snapshot), []).append((start, end))
             return original(evaluator, snapshot, **kwargs)
 
-        SnapshotEvaluator.evaluate = evaluate  # type: ignore[method-assign]
+        SnapshotEvaluator.evaluate = evaluate  # type: ignore[method-assign, assignment]
         try:
             yield windows
         finally:
@@ -192,10 +201,6 @@ class Story:
     ledgers: list[list[FeedLoad]]
     audits: list[list[AuditOutcome]]
 
-    @property
-    def last_loaded_at(self) -> datetime:
-        return self.loads[-1].loaded_at
-
     def row(self, load_number: int, table: str, **values: Any) -> dict[str, Any] | None:
         """The only row with these values after a load (0 is the first), None where there is none."""
         found = select(self.after[load_number][table], **values)
@@ -233,9 +238,23 @@ def assert_same_tables(expected: dict[str, Rows], actual: dict[str, Rows]) -> No
         assert_same_rows(rows, actual[table], table)
 
 
+def newest(reference: Reference) -> datetime:
+    """Time of the last load."""
+    assert reference.last_loaded_at is not None
+    return reference.last_loaded_at
+
+
 def select(rows: Rows, **values: Any) -> Rows:
     """The rows with these values."""
     return [row for row in rows if all(row[column] == value for column, value in values.items())]
+
+
+def copy_project(folder: Path) -> None:
+    """The SQLMesh project without what it stores."""
+    for name in ("audits", "linter", "macros", "materializations", "models", "scripts", "seeds", "tests/models"):
+        shutil.copytree(PROJECT_ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("config.yaml", "external_models.yaml"):
+        shutil.copy(PROJECT_ROOT / name, folder / name)
 
 
 def file_bytes(folder: Path) -> dict[str, str]:

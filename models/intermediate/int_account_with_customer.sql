@@ -2,8 +2,10 @@
 MODEL (
   name intermediate.int_account_with_customer,
   kind INCREMENTAL_BY_TIME_RANGE (
-    time_column event_at
+    time_column event_at,
+    partition_by_time_column FALSE
   ),
+  clustered_by event_at,
   grain (account_id, event_at),
   references (
     customer_id

@@ -4,6 +4,7 @@ MODEL (
   kind INCREMENTAL_BY_UNIQUE_KEY (
     unique_key account_id
   ),
+  clustered_by account_id,
   depends_on (snapshots.snap_account, snapshots.snap_customer),
   grain (
     account_id

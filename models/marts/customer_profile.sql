@@ -4,6 +4,7 @@ MODEL (
   kind INCREMENTAL_BY_UNIQUE_KEY (
     unique_key customer_id
   ),
+  clustered_by customer_id,
   grain (
     customer_id
   ),

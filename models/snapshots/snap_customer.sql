@@ -11,6 +11,7 @@ MODEL (
     forward_only FALSE,
     disable_restatement FALSE
   ),
+  clustered_by (customer_id, valid_from_at),
   depends_on (
     staging.stg_customer,
     staging.quarantine_customer,

@@ -2,6 +2,9 @@
 MODEL (
   name source.src_account,
   kind VIEW,
+  physical_properties (
+    'delta.columnMapping.mode' = NULL
+  ),
   grain (loaded_at, account_key, account_id, customer_id, balance, account_type),
   tags (source, account),
   audits (

@@ -2,6 +2,9 @@
 MODEL (
   name source.src_customer,
   kind VIEW,
+  physical_properties (
+    'delta.columnMapping.mode' = NULL
+  ),
   grain (loaded_at, customer_key, customer_id, customer_name, has_loan),
   tags (source, customer),
   audits (

@@ -2,8 +2,10 @@
 MODEL (
   name staging.quarantine_account,
   kind INCREMENTAL_BY_TIME_RANGE (
-    time_column loaded_at
+    time_column loaded_at,
+    partition_by_time_column FALSE
   ),
+  clustered_by loaded_at,
   depends_on (source.src_account, staging.stg_account),
   grain (loaded_at, account_key, account_id, customer_id, balance, account_type),
   tags (staging, quarantine, account),

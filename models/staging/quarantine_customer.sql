@@ -2,8 +2,10 @@
 MODEL (
   name staging.quarantine_customer,
   kind INCREMENTAL_BY_TIME_RANGE (
-    time_column loaded_at
+    time_column loaded_at,
+    partition_by_time_column FALSE
   ),
+  clustered_by loaded_at,
   depends_on (source.src_customer, staging.stg_customer),
   grain (loaded_at, customer_key, customer_id, customer_name, has_loan),
   tags (staging, quarantine, customer),

@@ -2,8 +2,10 @@
 MODEL (
   name staging.stg_customer,
   kind INCREMENTAL_BY_TIME_RANGE (
-    time_column loaded_at
+    time_column loaded_at,
+    partition_by_time_column FALSE
   ),
+  clustered_by loaded_at,
   grain (customer_id, loaded_at),
   tags (staging, customer),
   audits (

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from macros.text import WHITE_SPACE
+from sqlglot import exp
+
+from macros.text import cleaned
 from scripts.feeds import Feed
 from scripts.warehouse import LoadArea, Warehouse
 
@@ -143,4 +145,4 @@ def append_changes(warehouse: Warehouse, changes: CapturedChanges, loaded_at: st
 
 
 def _trimmed(column: str) -> str:
-    return f"TRIM({column}, '{WHITE_SPACE}')"
+    return cleaned(exp.column(column)).sql(dialect="duckdb")

@@ -65,6 +65,10 @@ def build_report(record: RunRecord, warehouse: Warehouse | None) -> Report:
         {"model": m.model, "layer": m.layer, "seconds": round(m.seconds, 3), "rows": m.row_count} for m in record.models
     ]
     report["step_seconds"] = {step: round(seconds, 3) for step, seconds in record.step_seconds.items()}
+    report["statements"] = [
+        {"model": s.model, "seconds": round(s.seconds, 3), "query_id": s.query_id, "sql": s.sql}
+        for s in sorted(record.statements, key=lambda s: -s.seconds)
+    ]
     report["exports"] = [
         {"path": e.path, "rows": e.row_count, "bytes": e.byte_count, "sha256": e.sha256, "written": e.written}
         for e in record.exports

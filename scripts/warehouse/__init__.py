@@ -32,6 +32,10 @@ class Warehouse(Protocol):
         """Returns the rows of an ordered query, in that order, as a relation that may be consumed once."""
         ...
 
+    def close(self) -> None:
+        """Lets go of the connection."""
+        ...
+
     def load(self) -> AbstractContextManager[LoadArea]:
         """Opens the area of one load. What was written inside is kept when it ends well, and is as if never written
         when it does not."""

@@ -15,6 +15,7 @@ import sqlglot
 from databricks import sql as databricks_sql
 from databricks.sql.exc import Error as DatabricksError
 
+from scripts.clock import timestamp_literal
 from scripts.errors import PipelineError
 from scripts.feeds import FEEDS
 from scripts.settings import DatabricksSettings
@@ -76,8 +77,7 @@ class DatabricksWarehouse:
     @contextmanager
     def load(self) -> Iterator[DatabricksLoadArea]:
         """Rows count once the ledger names their load; what an earlier load left without that is cleared first."""
-        for table in (*(feed.name for feed in FEEDS), "reject"):
-            self._clear_uncommitted(f"landing.{table}")
+        self._clear_uncommitted()
         with self.volume_area() as area:
             yield area
 
@@ -107,12 +107,15 @@ class DatabricksWarehouse:
             self._connection.close()
         self._staging_folder.cleanup()
 
-    def _clear_uncommitted(self, table: str) -> None:
-        # In two statements: Delta's DELETE takes no subquery.
-        for (loaded_at,) in self.fetch(
-            f"SELECT DISTINCT loaded_at FROM {table} WHERE loaded_at NOT IN (SELECT loaded_at FROM landing.load)"
-        ):
-            self.execute(f"DELETE FROM {table} WHERE loaded_at = TIMESTAMP '{loaded_at}'")
+    def _clear_uncommitted(self) -> None:
+        # In two steps: Delta's DELETE takes no subquery.
+        uncommitted = " UNION ".join(
+            f"SELECT '{table}', loaded_at FROM landing.{table} "
+            "WHERE loaded_at NOT IN (SELECT loaded_at FROM landing.load)"
+            for table in (*(feed.name for feed in FEEDS), "reject")
+        )
+        for table, loaded_at in self.fetch(uncommitted):
+            self.execute(f"DELETE FROM landing.{table} WHERE loaded_at = {timestamp_literal(loaded_at)}")
 
     def _remove_files(self, folder: str) -> None:
         with self._cursor(f"LIST '{folder}'") as cursor:

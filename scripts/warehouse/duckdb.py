@@ -43,6 +43,9 @@ class DuckDBWarehouse:
     def relation(self, sql: str) -> duckdb.DuckDBPyRelation:
         return self._connection.sql(sql)
 
+    def close(self) -> None:
+        self._connection.close()
+
     @contextmanager
     def load(self) -> Iterator[DuckDBLoadArea]:
         area = DuckDBLoadArea(self._connection)

@@ -1,0 +1,106 @@
+"""A pipeline of its own on either gateway, and its tables with their types, so that the two can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.warehouse import Warehouse
+from tests.compare import assert_same_rows
+from tests.databricks.fixture import RehearsalServer
+from tests.lab import TABLES, Lab, Rows, environment_of
+
+ALL_TABLES = (*TABLES, "landing.reject", "landing.load")
+VOLUME = "/Volumes/spark_catalog/landing/feed"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as an engine returns it: its columns with their types, in DuckDB's words, and its rows."""
+
+    types: dict[str, str]
+    rows: Rows
+
+    @classmethod
+    def read(cls, warehouse: Warehouse, name: str) -> Table:
+        relation = warehouse.relation(f"SELECT * FROM {name}")
+        types = {column: str(kind) for column, kind in zip(relation.columns, relation.types, strict=True)}
+        return cls(types, [dict(zip(types, row, strict=True)) for row in relation.fetchall()])
+
+
+class SparkLab(Lab):
+    """A lab whose tables are on the rehearsal server."""
+
+    def rows(self, table: str) -> Rows:
+        return Table.read(self.job.warehouse, table).rows
+
+
+@contextmanager
+def databricks_environment(server: RehearsalServer, folder: Path, **more: str) -> Iterator[None]:
+    """The environment of a pipeline whose tables are on the server and whose files and state are in `folder`."""
+    with environment_of(folder, DATABASE_TYPE="databricks", **server.environment, **more):
+        yield
+
+
+@contextmanager
+def databricks_lab(server: RehearsalServer, folder: Path, **more: str) -> Iterator[SparkLab]:
+    """A lab on the server, whose tables are as they are; its state is in `folder`."""
+    with databricks_environment(server, folder, **more):
+        current = SparkLab(folder)
+        try:
+            yield current
+        finally:
+            current.close()
+
+
+def read_tables(lab: Lab) -> dict[str, Table]:
+    """Every table of all layers, the landing zone and its ledger and rejects."""
+    return {name: Table.read(lab.job.warehouse, name) for name in ALL_TABLES}
+
+
+def assert_same(expected: dict[str, Table], actual: dict[str, Table]) -> None:
+    """Checks that both engines hold the same tables: columns in their order, types, rows."""
+    assert expected.keys() == actual.keys()
+    for name, table in expected.items():
+        assert list(table.types.items()) == list(actual[name].types.items()), name
+        assert_same_rows(table.rows, actual[name].rows, name)
+
+
+def execute(server: RehearsalServer, *statements: str) -> list[tuple[Any, ...]]:
+    """Runs statements of Databricks' dialect on a connection of their own; returns the rows of the last."""
+    from databricks import sql
+
+    rows: list[tuple[Any, ...]] = []
+    with (
+        sql.connect(
+            server_hostname=server.environment["DATABRICKS_HOST"],
+            http_path=server.environment["DATABRICKS_HTTP_PATH"],
+            access_token=server.environment["DATABRICKS_TOKEN"],
+            catalog=server.environment["DATABRICKS_CATALOG"],
+        ) as connection,
+        connection.cursor() as cursor,
+    ):
+        for statement in statements:
+            cursor.execute(statement)
+            rows = [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+    return rows
+
+
+def forget_everything(server: RehearsalServer, folder: Path) -> None:
+    """Drops every schema of the server with all that is in it: labs share its one catalog."""
+    with databricks_environment(server, folder):
+        schemas = [name for (name,) in execute(server, "SHOW SCHEMAS") if name != "default"]
+        execute(server, *(f"DROP SCHEMA `{name}` CASCADE" for name in schemas))
+
+
+def files_in_volume(server: RehearsalServer) -> list[str]:
+    """What lies in the feeds' volume, folders left out."""
+
+    def below(folder: str) -> Iterator[str]:
+        for path, name, *_ in execute(server, f"LIST '{folder}'"):
+            yield from below(path.rstrip("/")) if name.endswith("/") else [path]
+
+    return list(below(VOLUME))

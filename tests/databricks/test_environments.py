@@ -1,0 +1,261 @@
+"""What SQLMesh does beside a run, on Spark: environments, forward-only changes, restatement, blocking audits; its state
+is in a PostgreSQL server where one is installed."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from sqlmesh import Context
+
+import scripts.transform
+from scripts.clock import end_of_window
+from scripts.errors import BlockingAuditError, PipelineError
+from scripts.pipeline import cli
+from scripts.settings import PROJECT_ROOT
+from scripts.sqlmesh_console import RunConsole
+from tests.databricks.fixture import RehearsalServer
+from tests.databricks.lab import SparkLab, assert_same, databricks_lab, execute, read_tables
+from tests.databricks.postgres import fetch, postgres, postgres_programs
+from tests.lab import assert_same_tables, copy_project
+from tests.reference import DEFAULT_TIERS, Load, Reference, Tier
+
+pytestmark = pytest.mark.databricks
+
+FIRST_AT = datetime(2024, 1, 15, 2)
+CUSTOMERS = [("1", "Ana", "no"), ("2", "Bob", "yes"), ("3", "Cat", "maybe")]
+ACCOUNTS = [("A1", "1", "100", "savings"), ("A2", "1", "10000", "savings"), ("A3", "2", "20000", "savings"),
+            ("A4", "2", "50", "checking"), ("A5", "9", "70", "savings")]  # fmt: skip
+HISTORY_AND_MARTS = (
+    "snapshots.snap_customer",
+    "snapshots.snap_account",
+    "intermediate.int_account_with_customer",
+    "intermediate.int_savings_account_only",
+    "marts.account_summary",
+    "marts.customer_profile",
+)
+
+
+@dataclass
+class Stage:
+    """One lab on the server and what its tables must hold."""
+
+    lab: SparkLab
+    state: dict[str, str]
+    reference: Reference = field(default_factory=Reference)
+    loaded_at: datetime = FIRST_AT
+
+    def next_load(self, customers: list[tuple[str, ...]], accounts: list[tuple[str, ...]]) -> Load:
+        """A load of these rows, an hour and a bit after the last one; the reference has taken it."""
+        self.loaded_at += timedelta(hours=1, seconds=1)
+        load = Load(self.loaded_at, customers, accounts)
+        self.reference.take(load)
+        return load
+
+
+@pytest.fixture(scope="module")
+def state_settings() -> Iterator[dict[str, str]]:
+    """STATE_* of a PostgreSQL server that lives as long as this module's tests; none where it isn't installed."""
+    programs = postgres_programs()
+    if programs is None:
+        yield {}
+        return
+    with postgres(programs) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="module")
+def stage(empty_server: RehearsalServer, folder: Path, state_settings: dict[str, str]) -> Iterator[Stage]:
+    """A lab that has taken two loads."""
+    with databricks_lab(empty_server, folder / "lab", **state_settings) as current:
+        stage = Stage(current, state_settings)
+        current.take(stage.next_load(CUSTOMERS, ACCOUNTS))
+        current.take(stage.next_load([("1", "Ana", "yes"), *CUSTOMERS[1:]], ACCOUNTS[:-1]))
+        yield stage
+
+
+def project_with(folder: Path, part: str, change: Callable[[str], str]) -> Path:
+    """A copy of this project, as on a branch, in which one file is changed."""
+    copy_project(folder)
+    path = folder / part
+    text = path.read_text(encoding="utf-8")
+    assert change(text) != text
+    path.write_text(change(text), encoding="utf-8")
+    return folder
+
+
+def plan(project: Path, environment: str, loaded_at: datetime, **options: Any) -> None:
+    """`sqlmesh plan` of a project on the databricks gateway."""
+    context = Context(paths=[str(project)], gateway="databricks")
+    try:
+        context.plan(
+            environment,
+            execution_time=end_of_window(loaded_at),
+            no_prompts=True,
+            auto_apply=True,
+            skip_tests=True,
+            **options,
+        )
+    finally:
+        context.close()
+
+
+def test_tables_equal_the_reference_after_two_loads(stage: Stage) -> None:
+    stage.lab.assert_equals(stage.reference)
+
+
+def test_state_is_kept_in_postgresql(stage: Stage) -> None:
+    if not stage.state:
+        pytest.skip("PostgreSQL's server (initdb, postgres) is not installed: the state was kept in a DuckDB file.")
+    ((snapshots,),) = fetch(stage.state, "SELECT COUNT(*) FROM sqlmesh._snapshots")
+    ((environments,),) = fetch(stage.state, "SELECT COUNT(*) FROM sqlmesh._environments WHERE name = 'prod'")
+    assert snapshots >= len(stage.lab.job.project.context.snapshots)
+    assert environments == 1
+    assert not list(stage.lab.folder.glob("*.duckdb"))
+
+
+def test_changed_rates_show_in_their_environment_only(stage: Stage, tmp_path: Path) -> None:
+    before = read_tables(stage.lab)
+    project = project_with(
+        tmp_path / "branch", "seeds/interest_rate_tier.csv", lambda text: text.replace("0.0150", "0.0175", 1)
+    )
+    plan(project, "branch", stage.loaded_at)
+    changed = copy.deepcopy(stage.reference)
+    changed.tiers = tuple(
+        Tier(tier.balance_from_amount, Decimal("0.0175"), tier.loan_bonus_pct)
+        if tier.interest_rate_pct == Decimal("0.0150")
+        else tier
+        for tier in DEFAULT_TIERS
+    )
+    marts = ("marts.account_summary", "marts.customer_profile", "reference.interest_rate_tier")
+    in_branch = {name: stage.lab.rows(name.replace(".", "__branch.")) for name in marts}
+    assert in_branch["marts.account_summary"] != stage.lab.rows("marts.account_summary")
+    assert_same_tables({name: changed.tables()[name] for name in marts}, in_branch)
+    assert_same(before, read_tables(stage.lab))
+
+
+def test_sqlmeshs_own_restatement_leaves_the_same_rows(stage: Stage) -> None:
+    before = read_tables(stage.lab)
+    with stage.lab.evaluated_windows() as windows:
+        plan(PROJECT_ROOT, "prod", stage.loaded_at, restate_models=["staging.*"])
+    assert {"staging.stg_account", *HISTORY_AND_MARTS} <= windows.keys()
+    assert_same(before, read_tables(stage.lab))
+
+
+def test_full_refresh_leaves_the_same_rows(stage: Stage) -> None:
+    before = read_tables(stage.lab)
+    with stage.lab.evaluated_windows() as windows:
+        stage.lab.transform(stage.loaded_at, full_refresh=True)
+    assert {"staging.stg_account", *HISTORY_AND_MARTS} <= windows.keys()
+    assert_same(before, read_tables(stage.lab))
+
+
+def test_failing_blocking_audit_leaves_history_and_marts_as_they_were(
+    stage: Stage, empty_server: RehearsalServer
+) -> None:
+    before = stage.lab.tables(HISTORY_AND_MARTS)
+    load = stage.next_load([("1", "Ana", "no"), *CUSTOMERS[1:]], [("A1", "1", "150", "savings"), *ACCOUNTS[1:-1]])
+    stage.lab.land(load)
+    row = f"FROM landing.account WHERE account_key = 'A1' AND loaded_at = TIMESTAMP_NTZ'{load.loaded_at}'"
+    execute(empty_server, f"INSERT INTO landing.account SELECT * {row}")
+    stage.lab.close()
+    ended = CliRunner().invoke(cli, ["transform", "--as-of", load.loaded_at.isoformat()])
+    stage.lab.open()
+    assert ended.exit_code == BlockingAuditError.exit_code == 5, ended.output
+    assert "staging.stg_account" in ended.output
+    assert "unique_combination_of_columns" in ended.output
+    assert_same_tables(before, stage.lab.tables(HISTORY_AND_MARTS))
+    # The cause mended, the next run takes the load as if nothing had been.
+    execute(
+        empty_server,
+        f"CREATE TABLE landing.mended AS SELECT DISTINCT * {row}",
+        f"DELETE {row}",
+        "INSERT INTO landing.account SELECT * FROM landing.mended",
+        "DROP TABLE landing.mended",
+    )
+    stage.lab.transform(load.loaded_at)
+    stage.lab.assert_equals(stage.reference)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "executed"),
+    [
+        (r"MERGE INTO .*snap_account", True),
+        (r"INSERT INTO .*stg_account.* REPLACE WHERE", False),
+    ],
+)
+def test_models_come_out_the_same_where_the_connection_is_cut(
+    stage: Stage, empty_server: RehearsalServer, pattern: str, executed: bool
+) -> None:
+    load = stage.next_load(
+        [("1", f"Ana {stage.loaded_at}", "no"), *CUSTOMERS[1:]],
+        [("A1", "1", "150", "savings"), *ACCOUNTS[1:3], ("A4", "2", str(stage.loaded_at.minute), "savings")],
+    )
+    stage.lab.land(load)
+    empty_server.drop_connection(pattern, executed=executed)
+    logged = len(empty_server.statements)
+    stage.lab.transform(load.loaded_at)
+    sent = [statement for statement in empty_server.statements[logged:] if re.search(pattern, statement.sql)]
+    assert len(sent) == 1 + executed, "the connection was not cut where it should have been"
+    stage.lab.assert_equals(stage.reference)
+
+
+def test_token_that_expires_during_a_run_is_an_error_and_the_next_run_completes_it(
+    stage: Stage, empty_server: RehearsalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = stage.lab.tables(HISTORY_AND_MARTS)
+    load = stage.next_load([("1", "Ana", "no"), *CUSTOMERS[1:]], ACCOUNTS)
+    stage.lab.land(load)
+    stage.lab.close()
+    shown = RunConsole.update_snapshot_evaluation_progress
+
+    def show_and_expire(console: RunConsole, snapshot: Any, *args: Any, **kwargs: Any) -> None:
+        shown(console, snapshot, *args, **kwargs)
+        if "stg_account" in snapshot.name:
+            empty_server.expire_token()
+
+    with monkeypatch.context() as within:
+        within.setattr(RunConsole, "update_snapshot_evaluation_progress", show_and_expire)
+        ended = CliRunner().invoke(cli, ["transform", "--as-of", load.loaded_at.isoformat()])
+    empty_server.clear_faults()
+    stage.lab.open()
+    assert ended.exit_code in (PipelineError.exit_code, BlockingAuditError.exit_code), ended.output
+    assert "token" in ended.output
+    assert isinstance(ended.exception, SystemExit), ended.output
+    assert_same_tables(before, stage.lab.tables(HISTORY_AND_MARTS))
+    stage.lab.transform(load.loaded_at)
+    stage.lab.assert_equals(stage.reference)
+
+
+def test_forward_only_change_that_drops_a_column_is_promoted(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped, table = "has_loan", "staging.quarantine_customer"
+    kept = [{name: value for name, value in row.items() if name != dropped} for row in stage.lab.rows(table)]
+    project = project_with(
+        tmp_path / "branch",
+        "models/staging/quarantine_customer.sql",
+        lambda text: re.sub(rf"(?m)^ .* AS {dropped}, .*\n", "", text).replace(f", {dropped})", ")"),
+    )
+    options = {"forward_only": True, "allow_destructive_models": [table]}
+    plan(project, "narrow", stage.loaded_at, **options)
+    assert dropped in stage.lab.rows(table)[0]
+    assert dropped not in stage.lab.rows("staging__narrow.quarantine_customer")[0]
+    plan(project, "prod", stage.loaded_at, **options)
+    assert_same_tables({table: kept}, {table: stage.lab.rows(table)})
+    # Runs go on with the changed model.
+    monkeypatch.setattr(scripts.transform, "PROJECT_ROOT", project)
+    stage.lab.close()
+    stage.lab.open()
+    stage.lab.take(stage.next_load([*CUSTOMERS[:2], ("4", "", "no")], ACCOUNTS[:-1]))
+    expected = stage.reference.tables()
+    expected[table] = [{name: value for name, value in row.items() if name != dropped} for row in expected[table]]
+    assert_same_tables(expected, stage.lab.tables())

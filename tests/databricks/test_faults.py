@@ -1,0 +1,273 @@
+"""What goes wrong on the way to Databricks: each load is taken once or not at all, and the message is a sentence."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from scripts.errors import FeedRefusedError, PipelineError
+from scripts.feeds import ACCOUNT
+from scripts.ingest.load import ingest
+from scripts.pipeline import cli
+from scripts.settings import PROJECT_ROOT, load_settings
+from scripts.warehouse import databricks as adapter
+from scripts.warehouse.databricks import DatabricksWarehouse
+from tests.databricks.fixture import RehearsalServer
+from tests.databricks.lab import Table, databricks_environment, execute, files_in_volume
+from tests.feed_strategies import write_feeds
+from tests.lab import assert_same_tables
+from tests.reference import Load, Reference
+
+pytestmark = pytest.mark.databricks
+
+FIRST_AT = datetime(2024, 1, 15, 2)
+KEYS = 25  # enough for a truncated feed to be seen as one
+KILLED = 9
+
+# Takes the feeds and dies at a statement: argv is the time of the load, a pattern, and before or after.
+DYING_INGEST = """
+import os, re, sys
+from datetime import datetime
+from scripts.ingest.load import ingest
+from scripts.settings import load_settings
+from scripts.warehouse.databricks import DatabricksWarehouse, databricks_of
+loaded_at, pattern, when = sys.argv[1:]
+run = DatabricksWarehouse.execute_native
+def run_and_die(self, sql, parameters=None):
+    hit = re.search(pattern, sql)
+    if hit and when == "before":
+        os._exit(9)
+    run(self, sql, parameters)
+    if hit:
+        os._exit(9)
+DatabricksWarehouse.execute_native = run_and_die
+settings = load_settings()
+ingest(DatabricksWarehouse(databricks_of(settings)), settings, as_of=datetime.fromisoformat(loaded_at))
+"""
+
+
+@dataclass
+class Desk:
+    """Feeds on their way to the landing zone of the server, and what that must hold."""
+
+    server: RehearsalServer
+    folder: Path
+    reference: Reference = field(default_factory=Reference)
+    loaded_at: datetime = FIRST_AT
+    number: int = 0
+    taken: int = 0
+
+    def write_next(self) -> Load:
+        """Writes the feeds of the next load: one customer renamed, one account new, the oldest account gone."""
+        self.number += 1
+        self.loaded_at += timedelta(hours=1)
+        customers = [(str(key), f"Name {key}", "no") for key in range(1, KEYS + 1)]
+        customers[self.number % KEYS] = ("1" * 3 + str(self.number), f"Name of load {self.number}", "yes")
+        accounts = [(f"A{key}", "1", "10.5", "savings") for key in range(self.number, self.number + KEYS)]
+        load = Load(self.loaded_at, customers, accounts)
+        write_feeds(load, self.folder / "inputs")
+        return load
+
+    def ingest(self, as_of: datetime | None = None, *, allow_removals: bool = False) -> None:
+        """Takes the feeds as they lie in the inputs, over a connection of its own."""
+        settings = load_settings()
+        assert settings.databricks
+        warehouse = DatabricksWarehouse(settings.databricks)
+        try:
+            ingest(warehouse, settings, as_of=as_of or self.loaded_at, allow_removals=allow_removals)
+        finally:
+            warehouse.close()
+
+    def assert_each_load_once(self) -> None:
+        """Checks the landing zone against the reference, and that nothing else is left on the server."""
+        settings = load_settings()
+        assert settings.databricks
+        warehouse = DatabricksWarehouse(settings.databricks)
+        try:
+            landed = {name: Table.read(warehouse, name).rows for name in ("landing.customer", "landing.account")}
+            ledger = warehouse.fetch("SELECT feed, COUNT(*), COUNT(DISTINCT loaded_at) FROM landing.load GROUP BY feed")
+        finally:
+            warehouse.close()
+        expected = self.reference.tables()
+        assert_same_tables({name: expected[name] for name in landed}, landed)
+        assert len(ledger) == 2
+        assert {count for _, *counts in ledger for count in counts} == {self.taken}
+        self.assert_nothing_left()
+
+    def assert_nothing_left(self) -> None:
+        """Checks that there is no file in the volume and no scratch table."""
+        assert files_in_volume(self.server) == []
+        tables = {name for _, name, *_ in execute(self.server, "SHOW TABLES IN landing")}
+        assert tables == {"customer", "account", "reject", "load", "run"}
+
+    def expect(self, load: Load) -> None:
+        """The landing zone must hold this load from now on."""
+        self.reference.take(load)
+        self.taken += 1
+
+
+@pytest.fixture(scope="module")
+def module_desk(empty_server: RehearsalServer, folder: Path) -> Iterator[Desk]:
+    (folder / "desk" / "inputs").mkdir(parents=True)
+    with databricks_environment(empty_server, folder / "desk"):
+        desk = Desk(empty_server, folder / "desk")
+        desk.expect(desk.write_next())
+        desk.ingest()
+        yield desk
+
+
+@pytest.fixture
+def desk(module_desk: Desk) -> Iterator[Desk]:
+    """The desk, with the server working properly before and after."""
+    module_desk.server.clear_faults()
+    yield module_desk
+    module_desk.server.clear_faults()
+
+
+def test_first_load_is_taken_and_nothing_is_left(desk: Desk) -> None:
+    desk.assert_each_load_once()
+
+
+def test_truncated_feed_is_refused_after_it_was_sent_and_writes_nothing(desk: Desk) -> None:
+    load = desk.write_next()
+    write_feeds(Load(load.loaded_at, load.customer, load.account[:3]), desk.folder / "inputs")
+    with pytest.raises(FeedRefusedError, match=r"accounts\.csv lacks .* known keys"):
+        desk.ingest()
+    desk.assert_each_load_once()
+
+
+def test_feed_that_breaks_the_contract_is_refused_and_writes_nothing(desk: Desk) -> None:
+    desk.write_next()
+    (desk.folder / "inputs" / ACCOUNT.file_name).write_text("AccountID;Balance\nA1;5\n")
+    with pytest.raises(FeedRefusedError, match=r"accounts\.csv"):
+        desk.ingest()
+    desk.assert_each_load_once()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "when", "is_taken"),
+    [
+        ("PUT .*account", "after", False),
+        ("INSERT INTO landing.account", "before", False),
+        ("INSERT INTO landing.load", "before", False),
+        ("INSERT INTO landing.load", "after", True),
+    ],
+    ids=["files sent", "half of the rows written", "rows written", "ledger written"],
+)
+def test_ingest_that_was_killed_is_repeated_as_if_it_had_not_begun(
+    desk: Desk, pattern: str, when: str, is_taken: bool
+) -> None:
+    load = desk.write_next()
+    killed = subprocess.run(
+        [sys.executable, "-c", DYING_INGEST, load.loaded_at.isoformat(), pattern, when],
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "INPUT_PATH": str(desk.folder / "inputs")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == KILLED, killed.stderr
+    assert files_in_volume(desk.server)
+    if is_taken:
+        desk.expect(load)
+    # The same files, a little later.
+    desk.loaded_at += timedelta(minutes=1)
+    desk.expect(Load(desk.loaded_at, load.customer, load.account))
+    desk.ingest()
+    desk.assert_each_load_once()
+
+
+@pytest.mark.parametrize("executed", [False, True], ids=["not run", "run"])
+@pytest.mark.parametrize("pattern", ["INSERT INTO landing.account", "INSERT INTO landing.load", "CREATE OR REPLACE"])
+def test_load_is_taken_once_where_the_connection_is_cut_at_a_statement(
+    desk: Desk, pattern: str, executed: bool
+) -> None:
+    desk.expect(desk.write_next())
+    desk.server.drop_connection(pattern, executed=executed)
+    desk.ingest()
+    desk.assert_each_load_once()
+
+
+def test_connection_that_stays_cut_is_an_error_and_no_half_load(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    impatient = functools.partial(adapter.databricks_sql.connect, _retry_stop_after_attempts_count=2)
+    monkeypatch.setattr(adapter.databricks_sql, "connect", impatient)
+    load = desk.write_next()
+    desk.server.drop_connection("INSERT INTO landing.load", executed=False, times=1000)
+    with pytest.raises(PipelineError, match="Databricks refused or lost a statement"):
+        desk.ingest()
+    desk.server.clear_faults()
+    desk.expect(load)
+    desk.ingest()
+    desk.assert_each_load_once()
+
+
+def test_load_waits_for_a_server_that_is_unavailable_for_a_while(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    impatient = functools.partial(adapter.databricks_sql.connect, _retry_delay_max=5)
+    monkeypatch.setattr(adapter.databricks_sql, "connect", impatient)
+    desk.expect(desk.write_next())
+    with at_statement(monkeypatch, "INSERT INTO landing.account", lambda: desk.server.be_unavailable(2)):
+        desk.ingest()
+    desk.assert_each_load_once()
+
+
+def test_server_that_stays_unavailable_is_an_error(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    impatient = functools.partial(
+        adapter.databricks_sql.connect, _retry_delay_max=5, _retry_stop_after_attempts_duration=8
+    )
+    monkeypatch.setattr(adapter.databricks_sql, "connect", impatient)
+    desk.write_next()
+    desk.server.be_unavailable(1000)
+    with pytest.raises(PipelineError, match=r"No connection to Databricks at .* check"):
+        desk.ingest()
+    desk.server.clear_faults()
+    desk.assert_each_load_once()
+
+
+def test_token_that_expires_during_a_load_is_an_error_and_no_half_load(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = desk.write_next()
+    with (
+        at_statement(monkeypatch, "INSERT INTO landing.account", desk.server.expire_token),
+        pytest.raises(PipelineError, match=r"(?s)token.*INSERT INTO landing\.account"),
+    ):
+        desk.ingest()
+    desk.server.clear_faults()
+    desk.expect(load)
+    desk.ingest()
+    desk.assert_each_load_once()
+
+
+def test_command_with_an_expired_token_ends_with_a_sentence_and_exit_code_1(desk: Desk) -> None:
+    desk.server.expire_token()
+    ended = CliRunner().invoke(cli, ["ingest"])
+    assert ended.exit_code == 1, ended.output
+    assert "No connection to Databricks at" in ended.output
+    assert "token has expired" in ended.output
+    assert "Traceback" not in ended.output
+
+
+@contextmanager
+def at_statement(patch: pytest.MonkeyPatch, text: str, action: Callable[[], None]) -> Iterator[None]:
+    """Does something just before the loader sends a statement that begins with the text."""
+    run = DatabricksWarehouse.execute_native
+
+    def act_and_run(warehouse: DatabricksWarehouse, sql: str, parameters: dict[str, Any] | None = None) -> None:
+        if sql.startswith(text):
+            action()
+        run(warehouse, sql, parameters)
+
+    with patch.context() as within:
+        within.setattr(DatabricksWarehouse, "execute_native", act_and_run)
+        yield
