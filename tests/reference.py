@@ -51,8 +51,8 @@ class Load:
     """
 
     loaded_at: datetime
-    customer: list[tuple[str, ...]]
-    account: list[tuple[str, ...]]
+    customer: Sequence[tuple[str, ...]]
+    account: Sequence[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ class Reference:
             ACCOUNT.name: self._capture(ACCOUNT, load.loaded_at, load.account),
         }
 
-    def _capture(self, feed: Feed, loaded_at: datetime, rows: list[tuple[str, ...]]) -> LedgerCounts:
+    def _capture(self, feed: Feed, loaded_at: datetime, rows: Sequence[tuple[str, ...]]) -> LedgerCounts:
         known = self.known[feed.name]
         key_position = feed.columns.index(feed.key)
         received: dict[str, set[Content]] = {}

@@ -46,7 +46,7 @@ def postgres(programs: Path) -> Iterator[dict[str, str]]:
         command = [programs / "postgres", "-D", folder / "data", "-p", str(port), "-k", folder]
         with (folder / "server.log").open("w") as log:
             server = subprocess.Popen(
-                [*command, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"],
+                [*map(str, command), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"],
                 stdout=log,
                 stderr=log,
                 cwd=folder,
@@ -81,7 +81,7 @@ def fetch(settings: dict[str, str], query: str) -> list[tuple[Any, ...]]:
 
 
 def _connect(settings: dict[str, str], database: str) -> Any:
-    import psycopg2
+    import psycopg2  # type: ignore[import-untyped]
 
     return psycopg2.connect(
         host=settings["STATE_HOST"],
@@ -92,7 +92,7 @@ def _connect(settings: dict[str, str], database: str) -> Any:
     )
 
 
-def _create_database(settings: dict[str, str], server: subprocess.Popen[bytes], log: Path) -> None:
+def _create_database(settings: dict[str, str], server: subprocess.Popen[Any], log: Path) -> None:
     import psycopg2
 
     deadline = time.monotonic() + START_SECONDS

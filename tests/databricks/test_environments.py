@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -53,7 +53,7 @@ class Stage:
     reference: Reference = field(default_factory=Reference)
     loaded_at: datetime = FIRST_AT
 
-    def next_load(self, customers: list[tuple[str, ...]], accounts: list[tuple[str, ...]]) -> Load:
+    def next_load(self, customers: Sequence[tuple[str, ...]], accounts: Sequence[tuple[str, ...]]) -> Load:
         """A load of these rows, an hour and a bit after the last one; the reference has taken it."""
         self.loaded_at += timedelta(hours=1, seconds=1)
         load = Load(self.loaded_at, customers, accounts)

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from databricks import sql as databricks_sql
 
 from scripts.errors import FeedRefusedError, PipelineError
 from scripts.feeds import ACCOUNT
 from scripts.ingest.load import ingest
 from scripts.pipeline import cli
 from scripts.settings import PROJECT_ROOT, load_settings
-from scripts.warehouse import databricks as adapter
 from scripts.warehouse.databricks import DatabricksWarehouse
 from tests.databricks.fixture import RehearsalServer
 from tests.databricks.lab import Table, databricks_environment, execute, files_in_volume
@@ -200,8 +200,8 @@ def test_load_is_taken_once_where_the_connection_is_cut_at_a_statement(
 
 
 def test_connection_that_stays_cut_is_an_error_and_no_half_load(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    impatient = functools.partial(adapter.databricks_sql.connect, _retry_stop_after_attempts_count=2)
-    monkeypatch.setattr(adapter.databricks_sql, "connect", impatient)
+    impatient = functools.partial(databricks_sql.connect, _retry_stop_after_attempts_count=2)
+    monkeypatch.setattr(databricks_sql, "connect", impatient)
     load = desk.write_next()
     desk.server.drop_connection("INSERT INTO landing.load", executed=False, times=1000)
     with pytest.raises(PipelineError, match="Databricks refused or lost a statement"):
@@ -213,8 +213,8 @@ def test_connection_that_stays_cut_is_an_error_and_no_half_load(desk: Desk, monk
 
 
 def test_load_waits_for_a_server_that_is_unavailable_for_a_while(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    impatient = functools.partial(adapter.databricks_sql.connect, _retry_delay_max=5)
-    monkeypatch.setattr(adapter.databricks_sql, "connect", impatient)
+    impatient = functools.partial(databricks_sql.connect, _retry_delay_max=5)
+    monkeypatch.setattr(databricks_sql, "connect", impatient)
     desk.expect(desk.write_next())
     with at_statement(monkeypatch, "INSERT INTO landing.account", lambda: desk.server.be_unavailable(2)):
         desk.ingest()
@@ -222,10 +222,8 @@ def test_load_waits_for_a_server_that_is_unavailable_for_a_while(desk: Desk, mon
 
 
 def test_server_that_stays_unavailable_is_an_error(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    impatient = functools.partial(
-        adapter.databricks_sql.connect, _retry_delay_max=5, _retry_stop_after_attempts_duration=8
-    )
-    monkeypatch.setattr(adapter.databricks_sql, "connect", impatient)
+    impatient = functools.partial(databricks_sql.connect, _retry_delay_max=5, _retry_stop_after_attempts_duration=8)
+    monkeypatch.setattr(databricks_sql, "connect", impatient)
     desk.write_next()
     desk.server.be_unavailable(1000)
     with pytest.raises(PipelineError, match=r"No connection to Databricks at .* check"):

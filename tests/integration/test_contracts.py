@@ -240,9 +240,7 @@ def hold(path: str, locked: object, done: object) -> None:
 @pytest.fixture(scope="module")
 def oddities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """One load of files in which everything is odd that is allowed, and few lines are damaged."""
-    customers = CUSTOMER.replace("\n", "\r\n") + "".join(
-        f"{number},Name {number},no\r\n" for number in range(1, 20)
-    )
+    customers = CUSTOMER.replace("\n", "\r\n") + "".join(f"{number},Name {number},no\r\n" for number in range(1, 20))
     customers += '20,"Two\r\nLines",yes\r\n21,"Smith, ""Jo""",no\r\n22,\u674e \u96f7,no\r\n23,Zo\xeb \xd6zt\xfcrk,no'
     accounts = "Balance,AccountType,AccountID,CustomerID\n" + "".join(
         f"{number}.5,savings,A{number},{number}\n" for number in range(1, 19)

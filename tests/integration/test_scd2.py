@@ -260,7 +260,7 @@ class TestStrategyInPlace:
         looked_up = evaluator._evaluation_strategy.__code__.co_names
         assert "SCDType2Strategy" in looked_up, (
             "sqlmesh.core.snapshot.evaluator._evaluation_strategy no longer refers to the module's SCDType2Strategy: "
-            "find out how it chooses the strategy of SCD_TYPE_2 kinds now and put ChangeOnlySCDType2Strategy in that place."
+            "find out how it chooses the strategy of SCD_TYPE_2 kinds now and put ChangeOnlySCDType2Strategy there."
         )
 
     def test_sqlmesh_calls_the_strategy_as_it_did(self) -> None:
