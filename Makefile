@@ -124,7 +124,7 @@ test: setup  ## All tests but the long and the Databricks ones: SQLMesh's unit t
 
 .PHONY: test-properties
 test-properties: setup  ## The property tests with 200 random sequences of loads instead of 20 (long)
-	@PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-$(PROPERTY_EXAMPLES_LONG)} $(PY) -m pytest -m properties $(ARGS)
+	@PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-$(PROPERTY_EXAMPLES_LONG)} $(PY) -m pytest -n $(PYTEST_WORKERS) -m properties $(ARGS)
 
 .PHONY: test-databricks
 test-databricks:  ## The Databricks gateway against a real Spark with Delta Lake (needs Java 17 or newer)

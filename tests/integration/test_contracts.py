@@ -105,7 +105,7 @@ class TestRefusedFiles:
     def test_an_encoding_that_is_not_utf_8(self, base: Lab) -> None:
         send(base, customers=CUSTOMERS.replace("Name 3", "Ren\xe9").encode("latin-1"))
         message = refusal(base)
-        assert "Customer.csv, line 4" in message
+        assert "Customer.csv is not UTF-8 text: line 4 holds bytes" in message
         assert "UTF-8" in message
         assert "FEED_ENCODING" in message
 

@@ -1,0 +1,361 @@
+"""Audits: each finds what breaks its rule, blocking ones keep it out of history and marts, the others say so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from sqlmesh import Context
+
+from scripts.clock import end_of_window
+from scripts.errors import BlockingAuditError
+from scripts.ingest.load import FIRST_LOAD_AT
+from scripts.pipeline import cli
+from scripts.report.quality_report import build_report
+from scripts.results import RunRecord
+from tests.compare import assert_same_rows
+from tests.feed_strategies import write_feeds
+from tests.lab import (
+    LANDING,
+    Lab,
+    Story,
+    assert_same_tables,
+    continued,
+    copy_project,
+    environment_of,
+    file_bytes,
+    newest,
+    tell,
+)
+from tests.reference import DEFAULT_TIERS, Load, Reference, Tier
+
+TIMES = [datetime(2024, 1, 15, 2), datetime(2024, 1, 16, 2)]
+CUSTOMERS = [("1", "Ana", "no"), ("2", "Bob", "yes"), ("3", "Cat", "no")]
+ACCOUNTS = [
+    ("A1", "1", "100", "savings"),
+    ("A2", "1", "10000", "savings"),
+    ("A3", "2", "20000", "savings"),
+    ("A4", "3", "5", "savings"),
+    ("A5", "77", "5", "savings"),  # no such customer
+]
+LATER = (
+    [("1", "Ana", "yes"), ("2", "Bob", "maybe"), ("4", "Dan", "no")],
+    [("A1", "1", "-1", "savings"), *ACCOUNTS[1:4], ("A5", "77", "6", "savings"), ("A6", "4", "70", "savings")],
+)
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    return tell(
+        tmp_path_factory.mktemp("quality"), [Load(TIMES[0], CUSTOMERS, ACCOUNTS), Load(TIMES[1], LATER[0], LATER[1])]
+    )
+
+
+@pytest.fixture(scope="module")
+def audited(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab that is tampered with and restored by each test."""
+    with continued(story, tmp_path_factory.mktemp("audited")) as (current, _):
+        yield current
+
+
+@contextmanager
+def tampered(current: Lab, model: str, statement: str) -> Iterator[None]:
+    """The model's stored rows changed by a statement about `{table}`, and put back after."""
+    table = current.job.project.context.resolve_table(model)
+    warehouse = current.job.warehouse
+    warehouse.execute(f"CREATE OR REPLACE TEMP TABLE kept AS SELECT * FROM {table}")
+    try:
+        warehouse.execute(statement.format(table=table))
+        yield
+    finally:
+        warehouse.execute(f"DELETE FROM {table}")
+        warehouse.execute(f"INSERT INTO {table} SELECT * FROM kept")
+
+
+def failures(current: Lab, model: str, start: datetime = FIRST_LOAD_AT) -> dict[str, int]:
+    """The blocking audits of a model that fail for a window up to the last load, with their rows."""
+    project = current.job.project
+    record = RunRecord("audit", "test", "duckdb", started_at=TIMES[0])
+    end = end_of_window(TIMES[1])
+    with project.recorded_audits(record):
+        project.context.audit(start, end, models=iter([model]), execution_time=end)
+    assert record.audits, f"{model} has no audits"
+    for outcome in record.audits:
+        assert outcome.model == model
+        assert outcome.query.strip(), "the query is there for who looks into it"
+    return {a.audit: a.failed_count for a in record.audits if a.severity == "error" and not a.passed}
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A rule that is broken: where, by what statement, and which model's audit finds it in how many rows."""
+
+    audit: str
+    model: str
+    statement: str
+    rows: int = 1
+    found_by: str | None = None
+
+
+DAMAGES = [
+    Damage("positive_value", "staging.stg_account", "UPDATE {table} SET balance_amount = -0.01 WHERE account_id = 'A4'"),
+    Damage("unique_combination_of_columns", "staging.stg_customer", "INSERT INTO {table} FROM {table} LIMIT 1"),
+    Damage("not_null", "staging.stg_customer", "UPDATE {table} SET customer_name = NULL WHERE customer_id = 4"),
+    Damage("accepted_values", "staging.stg_account", "UPDATE {table} SET account_type = 'bond' WHERE account_id = 'A4'"),
+    Damage(
+        "landed_rows_accounted_for",
+        "staging.stg_customer",
+        "DELETE FROM {table} WHERE customer_id IN (1, 2)",
+        2,  # loads
+        found_by="staging.quarantine_customer",
+    ),
+    Damage(
+        "landed_rows_accounted_for",
+        "staging.quarantine_account",
+        "INSERT INTO {table} FROM {table}",
+    ),
+    Damage(
+        "valid_date_range", "snapshots.snap_customer", "UPDATE {table} SET valid_to_at = valid_from_at WHERE customer_id = 4"
+    ),
+    Damage(
+        "scd2_no_overlap",
+        "snapshots.snap_account",
+        "INSERT INTO {table} BY NAME SELECT * REPLACE (valid_from_at + INTERVAL 1 HOUR AS valid_from_at) FROM {table} "
+        "WHERE account_id = 'A4'",
+    ),
+    Damage(
+        "scd2_no_overlap",
+        "snapshots.snap_customer",
+        "UPDATE {table} SET valid_to_at = valid_to_at + INTERVAL 1 HOUR WHERE customer_id = 1 AND valid_to_at IS NOT NULL",
+    ),
+    Damage(
+        "accepted_values",
+        "intermediate.int_account_with_customer",
+        "UPDATE {table} SET event_status = 'lost' WHERE account_id = 'A5'",
+        2,
+    ),
+    Damage(
+        "forall",
+        "intermediate.int_savings_account_only",
+        "UPDATE {table} SET account_type = 'checking' WHERE account_id = 'A6'",
+    ),
+    Damage("positive_value", "marts.account_summary", "UPDATE {table} SET original_balance_amount = -1 WHERE account_id = 'A3'"),
+    Damage("unique_values", "marts.account_summary", "INSERT INTO {table} FROM {table} WHERE account_id = 'A3'"),
+    Damage(
+        "forall",
+        "marts.account_summary",
+        "UPDATE {table} SET new_balance_amount = new_balance_amount + 0.01 WHERE account_id = 'A3'",
+    ),
+    Damage(
+        "forall",
+        "marts.account_summary",
+        "UPDATE {table} SET annual_interest_amount = annual_interest_amount + 0.01, "
+        "new_balance_amount = new_balance_amount + 0.01 WHERE account_id = 'A3'",
+    ),
+    Damage(
+        "rate_follows_balance_and_loan",
+        "marts.account_summary",
+        "UPDATE {table} SET interest_rate_pct = 0.02 WHERE account_id = 'A3'",
+    ),
+    Damage("savings_reconcile_with_snapshots", "marts.account_summary", "DELETE FROM {table} WHERE account_id = 'A3'"),
+    Damage(
+        "savings_reconcile_with_snapshots",
+        "marts.account_summary",
+        "UPDATE {table} SET customer_id = 2 WHERE account_id = 'A6'",
+    ),
+    Damage("accepted_range", "marts.customer_profile", "UPDATE {table} SET total_accounts_count = 0 WHERE customer_id = 1"),
+    Damage(
+        "profile_totals_equal_accounts",
+        "marts.customer_profile",
+        "UPDATE {table} SET total_balance_amount = total_balance_amount + 0.01 WHERE customer_id = 1",
+    ),
+    Damage("profile_totals_equal_accounts", "marts.customer_profile", "DELETE FROM {table} WHERE customer_id = 1"),
+]
+
+
+class TestAudits:
+    def test_sound_tables_pass_every_audit(self, audited: Lab) -> None:
+        record = audited.job.record = RunRecord("full", "test", "duckdb", started_at=TIMES[0])
+        audited.job.audit(full=True)
+        assert audited.failed_audits() == []
+        audits_of = {outcome.model for outcome in record.audits}
+        assert len(audits_of) == 13, "every stored or shown model has audits, the seed included"
+
+    @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: f"{damage.audit}-{damage.model}")
+    def test_an_audit_fails_when_its_rule_is_broken(self, audited: Lab, damage: Damage) -> None:
+        found_by = damage.found_by or damage.model
+        with tampered(audited, damage.model, damage.statement):
+            found = {name.partition("(")[0]: rows for name, rows in failures(audited, found_by).items()}
+        assert found.get(damage.audit) == damage.rows, f"{found_by} reports {found}"
+
+    def test_old_damage_is_found_by_a_full_audit_and_costs_a_run_nothing(self, audited: Lab) -> None:
+        statement = "UPDATE {table} SET interest_rate_pct = 0.02 WHERE account_id = 'A3'"
+        with tampered(audited, "marts.account_summary", statement):
+            assert failures(audited, "marts.account_summary", start=TIMES[1]) == {}
+            assert "rate_follows_balance_and_loan" in failures(audited, "marts.account_summary")
+
+    def test_a_full_report_fails_with_audit_model_rows_and_query(self, audited: Lab) -> None:
+        statement = "UPDATE {table} SET total_balance_amount = 1 WHERE customer_id IN (1, 2)"
+        audited.job.record = RunRecord("full", "test", "duckdb", started_at=TIMES[0])
+        with (
+            tampered(audited, "marts.customer_profile", statement),
+            pytest.raises(BlockingAuditError) as failed,
+        ):
+            audited.job.audit(full=True)
+        message = str(failed.value)
+        assert "marts.customer_profile: blocking audit profile_totals_equal_accounts failed with 2 row(s)" in message
+        assert "SELECT" in message
+
+
+class TestWarnings:
+    def test_older_versions_and_held_back_accounts_warn_and_do_not_block(self, story: Story) -> None:
+        warned = [
+            {f"{a.model}: {a.audit.partition('(')[0]}": a.failed_count for a in audits if a.severity == "warn" and a.failed_count}
+            for audits in story.audits
+        ]
+        assert warned[0] == {"intermediate.int_account_with_customer: held_back_by_customer": 1}
+        assert warned[1] == {
+            "snapshots.snap_account: stands_on_older_version": 1,
+            "snapshots.snap_customer: stands_on_older_version": 1,
+            "intermediate.int_account_with_customer: held_back_by_customer": 2,
+        }
+        assert story.row(1, "marts.account_summary", account_id="A1"), "it stands on its last valid version"
+
+    def test_the_report_names_them(self, story: Story, audited: Lab) -> None:
+        record = RunRecord("report", "test", "duckdb", started_at=TIMES[0], status="succeeded", audits=story.audits[-1])
+        report = build_report(record, audited.job.warehouse)
+        assert report["verdict"] == "passed_with_warnings"
+        assert {(test["test"].partition("(")[0], test["severity"]) for test in report["failed_tests"]} == {
+            ("held_back_by_customer", "warn"),
+            ("stands_on_older_version", "warn"),
+        }
+        assert report["held_back"] == {
+            "count": 2,
+            "customer_unknown": {"count": 1, "sample_keys": ["A5"]},
+            "customer_gone": {"count": 1, "sample_keys": ["A4"]},
+        }
+        assert report["standing_on_older_version"] == {
+            "customer": {"count": 1, "sample_keys": ["2"]},
+            "account": {"count": 1, "sample_keys": ["A1"]},
+        }
+        reasons = report["quarantine"]["account"]["reasons"]
+        assert reasons == [{"reason": "balance_negative", "keys": 1, "rows": 1, "sample_keys": ["A1"]}]
+
+
+class TestBlocking:
+    def test_a_load_that_breaks_a_rule_stops_at_staging_and_a_mended_one_goes_through(
+        self, story: Story, tmp_path: Path
+    ) -> None:
+        load = Load(TIMES[1] + timedelta(days=1), LATER[0], [*LATER[1], ("A7", "4", "9", "savings")])
+        again = Load(load.loaded_at + timedelta(hours=1), load.customer, load.account)
+        behind = ("snapshots", "intermediate", "marts")
+        with continued(story, tmp_path) as (current, reference):
+            before = {table: rows for table, rows in current.tables().items() if table.startswith(behind)}
+            current.land(load)
+            current.job.warehouse.execute(
+                f"INSERT INTO landing.account FROM landing.account WHERE loaded_at = TIMESTAMP '{load.loaded_at}'"
+            )
+            write_feeds(again, current.inputs)
+            current.close()
+            files = file_bytes(tmp_path / "outputs")
+            result = CliRunner().invoke(cli, ["run", "--as-of", again.loaded_at.isoformat()], catch_exceptions=False)
+
+            assert result.exit_code == 5, result.output
+            sentence = "staging.stg_account: blocking audit unique_combination_of_columns failed with 1 row(s). Query:"
+            assert sentence in result.output
+            assert "Traceback" not in result.output
+            assert file_bytes(tmp_path / "outputs") == files
+            (path,) = (tmp_path / "quality_reports").glob("*.json")
+            report = json.loads(path.read_text(encoding="utf-8"))
+            assert (report["status"], report["verdict"]) == ("failed", "failed")
+            assert sentence in report["error"]
+            (test,) = (test for test in report["failed_tests"] if test["severity"] == "error")
+            assert (test["model"], test["failed_count"]) == ("staging.stg_account", 1)
+            assert "SELECT" in test["query"]
+            assert report["exports"] == []
+
+            current.open()
+            assert_same_tables(before, current.tables(tuple(before)))
+            current.job.warehouse.execute(
+                "DELETE FROM landing.account WHERE rowid IN (SELECT MAX(rowid) FROM landing.account "
+                f"WHERE loaded_at = TIMESTAMP '{load.loaded_at}')"
+            )
+            reference.take(load)
+            reference.take(again)
+            current.transform(again.loaded_at)
+            current.assert_equals(reference)
+
+    def test_a_load_that_no_window_held_is_noticed_and_a_full_refresh_takes_it_in(
+        self, story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with continued(story, tmp_path) as (current, reference):
+            current.transform(TIMES[1] + timedelta(hours=5))
+            # A load that got past the check of its time, as one written by hand does.
+            monkeypatch.setattr(current.job.project, "closed_until", lambda: None)
+            load = Load(TIMES[1] + timedelta(hours=2), LATER[0], LATER[1][:3])
+            reference.take(load)
+            current.land(load)
+            with pytest.raises(BlockingAuditError) as missed:
+                current.transform(TIMES[1] + timedelta(hours=7))
+            message = str(missed.value)
+            assert f"account load of {load.loaded_at}: 2 rows landed, 0 reached staging or quarantine" in message
+            assert "--full-refresh" in message
+            current.transform(TIMES[1] + timedelta(hours=7), full_refresh=True)
+            current.assert_equals(reference)
+
+
+class TestSeedOnABranch:
+    def test_a_changed_seed_shows_its_effect_in_its_environment_and_nowhere_else(
+        self, story: Story, tmp_path: Path
+    ) -> None:
+        project = tmp_path / "project"
+        copy_project(project)
+        seed = project / "seeds" / "interest_rate_tier.csv"
+        seed.write_text(seed.read_text().replace("10000.00,0.0150", "5000.00,0.0175"))
+        tiers = (DEFAULT_TIERS[0], Tier(Decimal("5000.00"), Decimal("0.0175"), Decimal("0.0050")), DEFAULT_TIERS[2])
+        with continued(story, tmp_path / "lab") as (current, reference):
+            current.close()
+            context = Context(paths=[str(project)], gateway="duckdb")
+            end = newest(reference) + timedelta(minutes=1)
+            context.plan("higher_rates", execution_time=end, no_prompts=True, auto_apply=True, skip_tests=True)
+            context.close()
+
+            current.open()
+            current.assert_equals(reference)
+            branch = Reference(tiers)
+            for load in story.loads:
+                branch.take(load)
+            expected = branch.tables()
+            assert expected["marts.account_summary"] != reference.tables()["marts.account_summary"]
+            for table in ("reference.interest_rate_tier", "marts.account_summary", "marts.customer_profile"):
+                schema, name = table.split(".")
+                assert_same_rows(expected[table], current.rows(f"{schema}__higher_rates.{name}"), table)
+
+            # What prod does next leaves the branch as it is.
+            load = Load(newest(reference) + timedelta(days=1), LATER[0], LATER[1][1:])
+            reference.take(load)
+            current.take(load)
+            current.assert_equals(reference)
+            rows = current.rows("marts__higher_rates.account_summary")
+            assert_same_rows(expected["marts.account_summary"], rows, "marts__higher_rates.account_summary")
+
+
+def test_a_first_plan_makes_the_landing_zone_and_nothing_in_it(tmp_path: Path) -> None:
+    """`sqlmesh plan` on a new machine, before anything was ingested."""
+    with environment_of(tmp_path):
+        context = Context(paths=[str(Path(__file__).parents[2])], gateway="duckdb")
+        context.plan(execution_time=TIMES[0], no_prompts=True, auto_apply=True, skip_tests=True)
+        counts: dict[str, Any] = {
+            table: context.engine_adapter.fetchone(f"SELECT COUNT(*) FROM {table}")[0]  # type: ignore[index]
+            for table in (*LANDING, "marts.account_summary")
+        }
+        context.close()
+    assert set(counts.values()) == {0}
