@@ -19,7 +19,7 @@ LANDING_TABLES = {
     "load": """
         loaded_at TIMESTAMP, feed VARCHAR, file_name VARCHAR, sha256 VARCHAR, byte_count BIGINT, data_line_count BIGINT,
         rows_read_count BIGINT, new_count BIGINT, changed_count BIGINT, gone_count BIGINT, unchanged_count BIGINT,
-        duplicate_count BIGINT, rejected_count BIGINT""",
+        duplicate_count BIGINT, rejected_count BIGINT, encoding VARCHAR""",
     "run": """
         run_id VARCHAR, started_at TIMESTAMP, finished_at TIMESTAMP, execution_time TIMESTAMP,
         model_versions VARCHAR""",

@@ -29,6 +29,7 @@ class FeedLoad:
     unchanged_count: int
     duplicate_count: int
     rejected_count: int
+    encoding: str = "utf-8"
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from macros.landing import LANDING_TABLES
 from scripts.clock import timestamp_literal, utc_now
 from scripts.errors import FeedRefusedError, PipelineError
-from scripts.feeds import FEEDS
+from scripts.feeds import FEEDS, Feed
 from scripts.ingest.change_capture import (
     CapturedChanges,
     ChangeCounts,
@@ -17,7 +21,7 @@ from scripts.ingest.change_capture import (
     count_changes,
     count_known_keys,
 )
-from scripts.ingest.reader import ParsedFeed, read_feed
+from scripts.ingest.reader import read_feed
 from scripts.results import FeedLoad
 from scripts.settings import Settings
 from scripts.warehouse import LoadArea, Warehouse
@@ -95,20 +99,15 @@ def ingest(
     create_landing(warehouse)
     loaded_at = choose_loaded_at(as_of, last_loaded_at(warehouse), closed_until)
     with warehouse.load() as area:
-        parsed_feeds = [
-            read_feed(
-                area.parser,
-                feed,
-                settings.input_path / feed.file_name,
-                encoding=settings.feed_encoding,
-                max_rejected_share=settings.max_rejected_share,
-            )
+        # Both files are looked at before a row is written: a refusal leaves nothing behind on any engine.
+        prepared = [
+            _prepare_resent_file(warehouse, settings, feed, loaded_at)
+            or _prepare_file(warehouse, area, settings, feed, loaded_at, allow_removals)
             for feed in FEEDS
         ]
-        loads = [
-            _take_file(warehouse, area, parsed, loaded_at, None if allow_removals else settings.max_removed_share)
-            for parsed in parsed_feeds
-        ]
+        for file in prepared:
+            file.append()
+        loads = [file.ledger for file in prepared]
         # The ledger comes last, both files in one statement: on an engine without transactions it is the commit.
         warehouse.execute(
             f"INSERT INTO landing.load SELECT * FROM (VALUES {', '.join(map(_ledger_values, loads))}) AS ledger "
@@ -117,33 +116,57 @@ def ingest(
     return loads
 
 
-def _take_file(
-    warehouse: Warehouse, area: LoadArea, parsed: ParsedFeed, loaded_at: datetime, max_removed_share: float | None
-) -> FeedLoad:
-    feed = parsed.feed
+@dataclass(frozen=True)
+class _PreparedFile:
+    """A file that may be taken: its ledger row, and what appends its rows and rejects to the landing zone."""
+
+    ledger: FeedLoad
+    append: Callable[[], None]
+
+
+def _prepare_resent_file(
+    warehouse: Warehouse, settings: Settings, feed: Feed, loaded_at: datetime
+) -> _PreparedFile | None:
+    """Prepares a file that is byte for byte that of the last load: nothing can have changed, so it is not parsed again.
+
+    Returns:
+        None where it is another file, or there is none.
+    """
+    path = settings.input_path / feed.file_name
+    columns = ", ".join(column.name for column in fields(FeedLoad))
+    last = warehouse.fetch(
+        f"SELECT {columns} FROM landing.load WHERE feed = '{feed.name}' ORDER BY loaded_at DESC LIMIT 1"
+    )
+    if not last or not path.is_file():
+        return None
+    known = FeedLoad(*last[0])
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if (sha256, settings.feed_encoding) != (known.sha256, known.encoding):
+        return None
+    unchanged = known.rows_read_count - known.duplicate_count
+    ledger = replace(known, loaded_at=loaded_at, new_count=0, changed_count=0, gone_count=0, unchanged_count=unchanged)
+    known_rejects = f"landing.reject WHERE feed = '{feed.name}' AND loaded_at = {timestamp_literal(known.loaded_at)}"
+    return _PreparedFile(ledger, partial(_append_rejects, warehouse, ledger, known_rejects))
+
+
+def _prepare_file(
+    warehouse: Warehouse, area: LoadArea, settings: Settings, feed: Feed, loaded_at: datetime, allow_removals: bool
+) -> _PreparedFile:
+    path = settings.input_path / feed.file_name
+    parsed = read_feed(
+        area.parser, feed, path, encoding=settings.feed_encoding, max_rejected_share=settings.max_rejected_share
+    )
     changes = capture_changes(area, feed, area.stage(parsed.rows_table))
     counts = count_changes(warehouse, changes)
     if counts.rows_read_count != parsed.rows_read_count:
         raise PipelineError(
-            f"{parsed.path}: {parsed.rows_read_count} rows were read, but {counts.rows_read_count} came out of the "
+            f"{path}: {parsed.rows_read_count} rows were read, but {counts.rows_read_count} came out of the "
             "comparison. Nothing was written. This is a fault of the pipeline: keep the file and report it."
         )
-    if max_removed_share is not None:
-        _refuse_truncated_feed(warehouse, changes, counts, parsed.path, max_removed_share)
-    moment = timestamp_literal(loaded_at)
-    append_changes(warehouse, changes, moment)
-    if parsed.rejected_count:
-        warehouse.execute(
-            f"""
-            INSERT INTO landing.reject (loaded_at, feed, file_name, line_number, reason, detail, raw_text)
-            SELECT {moment}, '{feed.name}', '{feed.file_name}', line_number, reason, detail, raw_text
-            FROM {area.stage(parsed.rejects_table)}
-            WHERE NOT EXISTS (
-                SELECT 1 FROM landing.reject WHERE loaded_at = {moment} AND feed = '{feed.name}'
-            )
-            """
-        )
-    return FeedLoad(
+    if not allow_removals:
+        _refuse_truncated_feed(warehouse, changes, counts, path, settings.max_removed_share)
+    ledger = FeedLoad(
         loaded_at=loaded_at,
         feed=feed.name,
         file_name=feed.file_name,
@@ -157,6 +180,27 @@ def _take_file(
         unchanged_count=counts.unchanged_count,
         duplicate_count=counts.duplicate_count,
         rejected_count=parsed.rejected_count,
+        encoding=settings.feed_encoding,
+    )
+
+    def append() -> None:
+        append_changes(warehouse, changes, timestamp_literal(loaded_at))
+        if parsed.rejected_count:
+            _append_rejects(warehouse, ledger, area.stage(parsed.rejects_table))
+
+    return _PreparedFile(ledger, append)
+
+
+def _append_rejects(warehouse: Warehouse, ledger: FeedLoad, rejects: str) -> None:
+    """Appends rejects (columns line_number, reason, detail, raw_text); repeating it changes nothing."""
+    moment = timestamp_literal(ledger.loaded_at)
+    warehouse.execute(
+        f"""
+        INSERT INTO landing.reject (loaded_at, feed, file_name, line_number, reason, detail, raw_text)
+        SELECT {moment}, '{ledger.feed}', '{ledger.file_name}', line_number, reason, detail, raw_text
+        FROM (SELECT * FROM {rejects}) AS rejected
+        WHERE NOT EXISTS (SELECT 1 FROM landing.reject WHERE loaded_at = {moment} AND feed = '{ledger.feed}')
+        """
     )
 
 
@@ -179,5 +223,5 @@ def _ledger_values(load: FeedLoad) -> str:
         f"({timestamp_literal(load.loaded_at)}, '{load.feed}', "
         f"'{load.file_name}', '{load.sha256}', {load.byte_count}, {load.data_line_count}, {load.rows_read_count}, "
         f"{load.new_count}, {load.changed_count}, {load.gone_count}, {load.unchanged_count}, {load.duplicate_count}, "
-        f"{load.rejected_count})"
+        f"{load.rejected_count}, '{load.encoding}')"
     )
