@@ -27,6 +27,8 @@ from scripts.pipeline import Job
 from scripts.results import AuditOutcome, FeedLoad, RunRecord
 from scripts.settings import PROJECT_ROOT, load_settings
 from scripts.sqlmesh_console import model_name
+from scripts.warehouse import Warehouse
+from scripts.warehouse.duckdb import DuckDBWarehouse
 from tests.compare import assert_same_rows
 from tests.feed_strategies import write_feeds
 from tests.reference import Load, Reference
@@ -98,8 +100,7 @@ class Lab:
         self.job.record = RunRecord(uuid4().hex, record.environment, record.gateway, started_at=utc_now())
 
     def rows(self, table: str) -> Rows:
-        columns = [name for name, *_ in self.job.warehouse.fetch(f"DESCRIBE {table}")]
-        return [dict(zip(columns, row, strict=True)) for row in self.job.warehouse.fetch(f"SELECT * FROM {table}")]
+        return rows_of(self.job.warehouse, table)
 
     def tables(self, names: Sequence[str] = TABLES) -> dict[str, Rows]:
         return {table: self.rows(table) for table in names}
@@ -229,6 +230,20 @@ def continued(story: Story, folder: Path, **settings: str) -> Iterator[tuple[Lab
     shutil.copytree(story.folder, folder, dirs_exist_ok=True)
     with lab(folder, **settings) as current:
         yield current, copy.deepcopy(story.reference)
+
+
+def rows_of(warehouse: Warehouse, table: str) -> Rows:
+    columns = [name for name, *_ in warehouse.fetch(f"DESCRIBE {table}")]
+    return [dict(zip(columns, row, strict=True)) for row in warehouse.fetch(f"SELECT * FROM {table}")]
+
+
+def stored_tables(folder: Path, names: Sequence[str] = TABLES) -> dict[str, Rows]:
+    """Tables of a pipeline that no process has open."""
+    warehouse = DuckDBWarehouse.open(folder / "lending_club.duckdb")
+    try:
+        return {table: rows_of(warehouse, table) for table in names}
+    finally:
+        warehouse.close()
 
 
 def assert_same_tables(expected: dict[str, Rows], actual: dict[str, Rows]) -> None:

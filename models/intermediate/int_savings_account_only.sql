@@ -31,7 +31,7 @@ MODEL (
     positive_value("column" := balance_amount),
     forall(
       criteria := (
-        account_type = 'savings' OR previous_account_type = 'savings',
+        account_type = 'savings' OR COALESCE(previous_account_type = 'savings', FALSE),
         NOT is_active_savings_flag
         OR (
           NOT customer_name IS NULL AND NOT has_loan_flag IS NULL

@@ -93,7 +93,7 @@ def project_with(folder: Path, part: str, change: Callable[[str], str]) -> Path:
 
 
 def plan(project: Path, environment: str, loaded_at: datetime, **options: Any) -> None:
-    """`sqlmesh plan` of a project on the databricks gateway."""
+    """`sqlmesh plan` of a project on the databricks gateway, then `sqlmesh run`: a plan leaves out the hour under way."""
     context = Context(paths=[str(project)], gateway="databricks")
     try:
         context.plan(
@@ -104,6 +104,7 @@ def plan(project: Path, environment: str, loaded_at: datetime, **options: Any) -
             skip_tests=True,
             **options,
         )
+        context.run(environment, execution_time=end_of_window(loaded_at), ignore_cron=True)
     finally:
         context.close()
 

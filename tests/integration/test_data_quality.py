@@ -106,10 +106,14 @@ class Damage:
 
 
 DAMAGES = [
-    Damage("positive_value", "staging.stg_account", "UPDATE {table} SET balance_amount = -0.01 WHERE account_id = 'A4'"),
+    Damage(
+        "positive_value", "staging.stg_account", "UPDATE {table} SET balance_amount = -0.01 WHERE account_id = 'A4'"
+    ),
     Damage("unique_combination_of_columns", "staging.stg_customer", "INSERT INTO {table} FROM {table} LIMIT 1"),
     Damage("not_null", "staging.stg_customer", "UPDATE {table} SET customer_name = NULL WHERE customer_id = 4"),
-    Damage("accepted_values", "staging.stg_account", "UPDATE {table} SET account_type = 'bond' WHERE account_id = 'A4'"),
+    Damage(
+        "accepted_values", "staging.stg_account", "UPDATE {table} SET account_type = 'bond' WHERE account_id = 'A4'"
+    ),
     Damage(
         "landed_rows_accounted_for",
         "staging.stg_customer",
@@ -123,7 +127,9 @@ DAMAGES = [
         "INSERT INTO {table} FROM {table}",
     ),
     Damage(
-        "valid_date_range", "snapshots.snap_customer", "UPDATE {table} SET valid_to_at = valid_from_at WHERE customer_id = 4"
+        "valid_date_range",
+        "snapshots.snap_customer",
+        "UPDATE {table} SET valid_to_at = valid_from_at WHERE customer_id = 4",
     ),
     Damage(
         "scd2_no_overlap",
@@ -134,7 +140,7 @@ DAMAGES = [
     Damage(
         "scd2_no_overlap",
         "snapshots.snap_customer",
-        "UPDATE {table} SET valid_to_at = valid_to_at + INTERVAL 1 HOUR WHERE customer_id = 1 AND valid_to_at IS NOT NULL",
+        "UPDATE {table} SET valid_to_at = valid_to_at + INTERVAL 1 HOUR WHERE customer_id = 1 AND valid_to_at < NOW()",
     ),
     Damage(
         "accepted_values",
@@ -147,7 +153,11 @@ DAMAGES = [
         "intermediate.int_savings_account_only",
         "UPDATE {table} SET account_type = 'checking' WHERE account_id = 'A6'",
     ),
-    Damage("positive_value", "marts.account_summary", "UPDATE {table} SET original_balance_amount = -1 WHERE account_id = 'A3'"),
+    Damage(
+        "positive_value",
+        "marts.account_summary",
+        "UPDATE {table} SET original_balance_amount = -1 WHERE account_id = 'A3'",
+    ),
     Damage("unique_values", "marts.account_summary", "INSERT INTO {table} FROM {table} WHERE account_id = 'A3'"),
     Damage(
         "forall",
@@ -171,7 +181,9 @@ DAMAGES = [
         "marts.account_summary",
         "UPDATE {table} SET customer_id = 2 WHERE account_id = 'A6'",
     ),
-    Damage("accepted_range", "marts.customer_profile", "UPDATE {table} SET total_accounts_count = 0 WHERE customer_id = 1"),
+    Damage(
+        "accepted_range", "marts.customer_profile", "UPDATE {table} SET total_accounts_count = 0 WHERE customer_id = 1"
+    ),
     Damage(
         "profile_totals_equal_accounts",
         "marts.customer_profile",
@@ -218,7 +230,11 @@ class TestAudits:
 class TestWarnings:
     def test_older_versions_and_held_back_accounts_warn_and_do_not_block(self, story: Story) -> None:
         warned = [
-            {f"{a.model}: {a.audit.partition('(')[0]}": a.failed_count for a in audits if a.severity == "warn" and a.failed_count}
+            {
+                f"{a.model}: {a.audit.partition('(')[0]}": a.failed_count
+                for a in audits
+                if a.severity == "warn" and a.failed_count
+            }
             for audits in story.audits
         ]
         assert warned[0] == {"intermediate.int_account_with_customer: held_back_by_customer": 1}
@@ -306,7 +322,7 @@ class TestBlocking:
             with pytest.raises(BlockingAuditError) as missed:
                 current.transform(TIMES[1] + timedelta(hours=7))
             message = str(missed.value)
-            assert f"account load of {load.loaded_at}: 2 rows landed, 0 reached staging or quarantine" in message
+            assert f"account load of {load.loaded_at}: 3 rows landed, 0 reached staging or quarantine" in message
             assert "--full-refresh" in message
             current.transform(TIMES[1] + timedelta(hours=7), full_refresh=True)
             current.assert_equals(reference)
