@@ -15,6 +15,7 @@ from urllib.error import HTTPError
 from uuid import uuid4
 
 from rich.console import Console
+from rich.markup import escape
 
 from scripts.errors import PipelineError
 from scripts.settings import DatabricksSettings, Settings, databricks_of
@@ -38,10 +39,10 @@ def print_check(settings: Settings, console: Console) -> bool:
             detail = step.attempt()
         except Exception as error:
             first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            console.print(f"[red]✗[/red] [bold]{step.name}[/bold]  {first_line}", soft_wrap=True)
-            console.print(f"  [yellow]→ {step.remedy}[/yellow]", soft_wrap=True)
+            console.print(f"[red]✗[/red] [bold]{step.name}[/bold]  {escape(first_line)}", soft_wrap=True)
+            console.print(f"  [yellow]→ {escape(step.remedy)}[/yellow]", soft_wrap=True)
             return False
-        console.print(f"[green]✓[/green] [bold]{step.name}[/bold]  {detail}", soft_wrap=True)
+        console.print(f"[green]✓[/green] [bold]{step.name}[/bold]  {escape(detail)}", soft_wrap=True)
     return True
 
 

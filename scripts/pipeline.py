@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from scripts.clock import end_of_window, timestamp_literal, utc_now
 from scripts.errors import PipelineError
@@ -64,7 +65,7 @@ def steps(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except PipelineError as error:
-            console.print(f"\n[bold red]Stopped.[/bold red] {error}", markup=True, soft_wrap=True)
+            console.print(f"\n[bold red]Stopped.[/bold red] {escape(str(error))}", soft_wrap=True)
             sys.exit(error.exit_code)
 
     return guarded
@@ -274,12 +275,12 @@ class Job:
         except PipelineError as unwritten:
             if error is None:
                 raise
-            console.print(f"\n{unwritten}", soft_wrap=True)
+            console.print(f"\n{unwritten}", markup=False, soft_wrap=True)
             return
         if error is None:
             console.print()
             print_report(report, console)
-        console.print(f"\nQuality report: {path.with_suffix('.html')}", soft_wrap=True)
+        console.print(f"\nQuality report: {path.with_suffix('.html')}", markup=False, soft_wrap=True)
 
     def close(self) -> None:
         self.warehouse.close()
@@ -295,7 +296,7 @@ class Job:
 
     @contextmanager
     def _step(self, name: str, what: str) -> Iterator[None]:
-        console.print(f"[bold]{name}[/bold]  {what}", soft_wrap=True)
+        console.print(f"[bold]{name}[/bold]  {escape(what)}", soft_wrap=True)
         started = perf_counter()
         try:
             yield

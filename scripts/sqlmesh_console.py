@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from sqlmesh.core.console import NoopConsole
 from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.utils.concurrency import NodeExecutionFailedError
@@ -54,7 +55,7 @@ class RunConsole(NoopConsole):
     def log_warning(self, short_message: str, *args: Any, **kwargs: Any) -> None:
         # Failed audits stand behind their model's line and in the report; a first plan is meant to backfill nothing.
         if "audit error" not in short_message and "Skipping the backfill" not in short_message:
-            self.rich_console.print(f"    [yellow]{short_message.strip()}[/yellow]", soft_wrap=True)
+            self.rich_console.print(f"    [yellow]{escape(short_message.strip())}[/yellow]", soft_wrap=True)
 
     def log_error(self, message: str, *args: Any, **kwargs: Any) -> None:
         self.failures.append(message)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import duckdb
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from scripts.errors import PipelineError
@@ -35,9 +36,9 @@ def print_status(settings: Settings, console: Console) -> bool:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for finding in findings:
         mark = "[yellow]![/yellow]" if finding.remedy else "[green]✓[/green]"
-        table.add_row(mark, f"[bold]{finding.name}[/bold]", finding.detail)
+        table.add_row(mark, f"[bold]{finding.name}[/bold]", escape(finding.detail))
         if finding.remedy:
-            table.add_row("", "", f"[yellow]→ {finding.remedy}[/yellow]")
+            table.add_row("", "", f"[yellow]→ {escape(finding.remedy)}[/yellow]")
     console.print(table)
     return not any(finding.remedy for finding in findings)
 

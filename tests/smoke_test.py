@@ -42,7 +42,7 @@ def check_the_files_are_those_of_the_manifest(settings: Settings) -> str:
 def check_csv_and_parquet_hold_the_same_rows(settings: Settings) -> str:
     counts = []
     for mart in MARTS:
-        types = {name: kind for name, kind in mart.columns}
+        types = dict(mart.columns)
         parquet, csv = (settings.output_path / f"{mart.name}.{suffix}" for suffix in ("parquet", "csv"))
         with duckdb.connect() as connection:
             first = connection.read_parquet(str(parquet))
@@ -146,7 +146,7 @@ def main() -> int:
             print(f"ok    {name}: {check(settings)}")
         except (AssertionError, PipelineError, duckdb.Error) as error:
             failed += 1
-            print(f"FAIL  {name}: {error}")
+            print(f"FAIL  {name}: {str(error).splitlines()[0]}")
     return 1 if failed else 0
 
 

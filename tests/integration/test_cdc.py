@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab import Lab, Story, continued, copy_project, lab, newest, select, tell
+from scripts.clock import hour_of
+from tests.lab import LANDING, Lab, Story, continued, copy_project, lab, newest, select, tell
 from tests.reference import DEFAULT_TIERS, Load, Reference, Tier
 
 START = datetime(2024, 1, 15, 2, 10, 0, 500)
@@ -162,7 +164,7 @@ class TestPlainSqlmeshRun:
     def test_a_plain_run_after_an_ingest_brings_the_load_to_the_marts(self, story: Story, tmp_path: Path) -> None:
         """What cron does with `sqlmesh run`: every minute, a bit after it, without our script."""
         with continued(story, tmp_path) as (going_on, reference):
-            for gap in (timedelta(days=1), timedelta(minutes=4), timedelta(hours=2)):
+            for gap in (timedelta(days=1), timedelta(minutes=4)):
                 load = load_number(2, newest(reference) + gap, A11=str(30_000 + gap.total_seconds()))
                 reference.take(load)
                 going_on.land(load)
@@ -178,12 +180,21 @@ class TestPlainSqlmeshRun:
         with lab(tmp_path) as fresh:
             context = fresh.job.project.context
             context.plan(execution_time=START - timedelta(days=1), no_prompts=True, auto_apply=True, skip_tests=True)
+            empty = fresh.tables(LANDING)
+            assert not any(empty.values()), "the plan makes the landing zone and puts nothing into it"
             reference = Reference()
             load = load_number(0, START)
             reference.take(load)
             fresh.land(load)
             context.run(execution_time=START + timedelta(seconds=67))
             fresh.assert_equals(reference)
+
+
+@pytest.fixture(scope="module")
+def going_on(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Reference]]:
+    """A lab that goes on from the story; each test brings it to the end of a run of ours."""
+    with continued(story, tmp_path_factory.mktemp("windows")) as current:
+        yield current
 
 
 class TestWindows:
@@ -198,30 +209,30 @@ class TestWindows:
         current.assert_equals(reference)
         return windows
 
-    def test_a_run_in_a_later_hour_does_not_evaluate_the_last_load_again(self, story: Story, tmp_path: Path) -> None:
-        with continued(story, tmp_path) as (current, reference):
-            hour_after = newest(reference).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
-            windows = self.next_day(current, reference)
-            incremental = [model for model in windows if model.split(".")[0] in ("staging", "snapshots", "marts")]
-            assert len(incremental) == 8
-            assert {start for model in incremental for start, _ in windows[model]} == {hour_after}
+    def test_a_run_in_a_later_hour_does_not_evaluate_the_last_load_again(self, going_on: tuple[Lab, Reference]) -> None:
+        current, reference = going_on
+        hour_after = hour_of(newest(reference)) + timedelta(hours=1)
+        windows = self.next_day(current, reference)
+        incremental = [model for model in windows if model.split(".")[0] in ("staging", "snapshots", "marts")]
+        assert len(incremental) == 8
+        assert {start for model in incremental for start, _ in windows[model]} == {hour_after}
 
-    def test_a_load_that_came_into_the_hour_after_the_run_is_evaluated(self, story: Story, tmp_path: Path) -> None:
-        with continued(story, tmp_path) as (current, reference):
-            hour = newest(reference).replace(minute=0, second=0, microsecond=0)
-            late = load_number(2, newest(reference) + timedelta(minutes=5), A11="666")
-            reference.take(late)
-            current.land(late)
-            windows = self.next_day(current, reference)
-            assert min(windows["staging.stg_account"])[0] == hour
-            assert min(windows["marts.account_summary"])[0] == hour
+    def test_a_load_that_came_into_the_hour_after_the_run_is_evaluated(self, going_on: tuple[Lab, Reference]) -> None:
+        current, reference = going_on
+        hour = hour_of(newest(reference))
+        late = load_number(2, newest(reference) + timedelta(minutes=5), A11="666")
+        reference.take(late)
+        current.land(late)
+        windows = self.next_day(current, reference)
+        assert min(windows["staging.stg_account"])[0] == hour
+        assert min(windows["marts.account_summary"])[0] == hour
 
-    def test_an_hour_that_another_run_touched_is_evaluated_again(self, story: Story, tmp_path: Path) -> None:
-        with continued(story, tmp_path) as (current, reference):
-            hour = newest(reference).replace(minute=0, second=0, microsecond=0)
-            current.job.project.context.run(execution_time=newest(reference) + timedelta(minutes=7))
-            windows = self.next_day(current, reference)
-            assert min(windows["staging.stg_account"])[0] == hour
+    def test_an_hour_that_another_run_touched_is_evaluated_again(self, going_on: tuple[Lab, Reference]) -> None:
+        current, reference = going_on
+        hour = hour_of(newest(reference))
+        current.job.project.context.run(execution_time=newest(reference) + timedelta(minutes=7))
+        windows = self.next_day(current, reference)
+        assert min(windows["staging.stg_account"])[0] == hour
 
     def test_a_changed_model_is_evaluated_for_every_load(
         self, story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -24,13 +23,11 @@ from scripts.results import RunRecord
 from tests.compare import assert_same_rows
 from tests.feed_strategies import write_feeds
 from tests.lab import (
-    LANDING,
     Lab,
     Story,
     assert_same_tables,
     continued,
     copy_project,
-    environment_of,
     file_bytes,
     newest,
     tell,
@@ -362,16 +359,3 @@ class TestSeedOnABranch:
             current.assert_equals(reference)
             rows = current.rows("marts__higher_rates.account_summary")
             assert_same_rows(expected["marts.account_summary"], rows, "marts__higher_rates.account_summary")
-
-
-def test_a_first_plan_makes_the_landing_zone_and_nothing_in_it(tmp_path: Path) -> None:
-    """`sqlmesh plan` on a new machine, before anything was ingested."""
-    with environment_of(tmp_path):
-        context = Context(paths=[str(Path(__file__).parents[2])], gateway="duckdb")
-        context.plan(execution_time=TIMES[0], no_prompts=True, auto_apply=True, skip_tests=True)
-        counts: dict[str, Any] = {
-            table: context.engine_adapter.fetchone(f"SELECT COUNT(*) FROM {table}")[0]  # type: ignore[index]
-            for table in (*LANDING, "marts.account_summary")
-        }
-        context.close()
-    assert set(counts.values()) == {0}
