@@ -93,7 +93,7 @@ def project_with(folder: Path, part: str, change: Callable[[str], str]) -> Path:
 
 
 def plan(project: Path, environment: str, loaded_at: datetime, **options: Any) -> None:
-    """`sqlmesh plan` of a project on the databricks gateway, then `sqlmesh run`: a plan leaves out the hour under way."""
+    """`sqlmesh plan` of a project on the databricks gateway, then `sqlmesh run` for the hour under way."""
     context = Context(paths=[str(project)], gateway="databricks")
     try:
         context.plan(
