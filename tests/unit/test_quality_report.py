@@ -211,7 +211,8 @@ def test_report_tells_the_run(lab: Lab) -> None:
     assert report["loads"][1] == {
         "loaded_at": "2024-01-15T02:00:00.000001Z", "feed": "account", "file_name": "accounts.csv",
         "sha256": "ab" * 32, "byte_count": 1234, "data_line_count": 105, "rows_read_count": 103, "new_count": 10,
-        "changed_count": 20, "gone_count": 4, "unchanged_count": 70, "duplicate_count": 3, "rejected_count": 2, "encoding": "utf-8",
+        "changed_count": 20, "gone_count": 4, "unchanged_count": 70, "duplicate_count": 3, "rejected_count": 2,
+        "encoding": "utf-8",
     }  # fmt: skip
     assert report["models"][1] == {"model": "marts.x", "layer": "marts", "seconds": 1.5, "rows": None}
     assert report["step_seconds"] == {"ingest": 0.5, "run": 2.0}
