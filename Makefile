@@ -17,6 +17,7 @@ ARGS ?=
 PYTEST_WORKERS ?= 2
 PROPERTY_EXAMPLES_LONG := 200
 UI_PORT ?= 8000
+DATABRICKS_TESTS ?= tests/databricks
 
 # make scale
 ACCOUNTS ?= 5000000
@@ -135,7 +136,7 @@ test-databricks:  ## The Databricks gateway against a real Spark with Delta Lake
 		exit 0; \
 	fi; \
 	$(MAKE) --no-print-directory setup && { $(call set_up,$(SPARK_VENV),tests/databricks/requirements.txt); } && \
-	exec $(PY) -m pytest tests/databricks $(ARGS)
+	exec $(PY) -m pytest $(DATABRICKS_TESTS) $(ARGS)
 
 .PHONY: smoke-databricks
 smoke-databricks: setup  ## The sample through a real Databricks workspace, in a schema prefix that it removes (needs the settings)
