@@ -20,8 +20,9 @@ WHITE_SPACE_CODE_POINTS = (
     0x205F,
     0x3000,
 )
-WHITE_SPACE = "".join(map(chr, WHITE_SPACE_CODE_POINTS))
-_SPACES = f"[{WHITE_SPACE}]"
+# As escapes, not as the characters: in Spark's literals a vertical tab would come out as a v, a form feed as an f.
+_SPACES = "[" + "".join(f"\\x{{{code_point:X}}}" for code_point in WHITE_SPACE_CODE_POINTS) + "]"
+_SPACES_BUT_SPACE = _SPACES.replace("\\x{20}", "")
 
 
 def cleaned(text: exp.Expr) -> exp.Expr:
@@ -38,14 +39,8 @@ def clean(evaluator: MacroEvaluator, text: exp.Expr) -> exp.Expr:
 @macro()
 def collapse_white_space(evaluator: MacroEvaluator, text: exp.Expr) -> exp.Expr:
     """`text` trimmed, each inner run of white space (newlines too) made one space; only where there is a need to."""
-    collapsed = exp.RegexpReplace(
-        this=_trimmed(text),
-        expression=exp.Literal.string(f"{_SPACES}+"),
-        replacement=exp.Literal.string(" "),
-        modifiers=exp.Literal.string("g"),
-    )
-    other_than_space = WHITE_SPACE.replace(" ", "")
-    return exp.case().when(_matches(text, f"^ | $|  |[{other_than_space}]"), collapsed).else_(text)
+    collapsed = _replaced(_trimmed(text), f"{_SPACES}+", " ")
+    return exp.case().when(_matches(text, f"^ | $|  |{_SPACES_BUT_SPACE}"), collapsed).else_(text)
 
 
 @macro()
@@ -95,4 +90,13 @@ def _matches(text: exp.Expr, pattern: str) -> exp.Expr:
 
 
 def _trimmed(text: exp.Expr) -> exp.Expr:
-    return exp.Trim(this=text.copy(), expression=exp.Literal.string(WHITE_SPACE))
+    return _replaced(text.copy(), f"^{_SPACES}+|{_SPACES}+$", "")
+
+
+def _replaced(text: exp.Expr, pattern: str, replacement: str) -> exp.Expr:
+    return exp.RegexpReplace(
+        this=text,
+        expression=exp.Literal.string(pattern),
+        replacement=exp.Literal.string(replacement),
+        modifiers=exp.Literal.string("g"),
+    )
