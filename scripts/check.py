@@ -88,7 +88,7 @@ def _databricks_steps(settings: Settings) -> Iterator[Step]:
 
     def volume() -> str:
         with warehouses[0].volume_area() as area:
-            sent = area.send(area.parser.sql("SELECT 42 AS answer"), "probe")
+            sent = area.send(area.parser().sql("SELECT 42 AS answer"), "probe")
             ((answer,),) = warehouses[0].fetch(f"SELECT answer FROM {sent}")
         return f"{target.catalog}.{'.'.join(target.volume)}: a file sent, read ({answer}) and removed"
 

@@ -17,6 +17,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -113,13 +114,17 @@ def export_marts(warehouse: Warehouse, output_path: str | Path, reflects: Reflec
     """
     folder = Path(output_path).absolute()
     token = uuid4().hex
-    drafts: list[_Draft] = []
     with _sentences(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(folder)
         try:
-            for mart in MARTS:
-                drafts.extend(_write_drafts(warehouse, mart, folder, token))
+            # The next mart is read while the files of the one before are finished.
+            with ThreadPoolExecutor(1) as finisher:
+                finishing = []
+                for mart in MARTS:
+                    parquet, row_count = _draft_parquet(warehouse, mart, folder, token)
+                    finishing.append(finisher.submit(_finish_drafts, mart, folder, token, parquet, row_count))
+                drafts = [draft for finished in finishing for draft in finished.result()]
             loaded_at = _last_change(warehouse, reflects.loaded_at)
             exported = [_publish(draft) for draft in drafts]
             sync_folder(folder)
@@ -175,51 +180,59 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _write_drafts(warehouse: Warehouse, mart: Mart, folder: Path, token: str) -> Iterator[_Draft]:
+def _draft_parquet(warehouse: Warehouse, mart: Mart, folder: Path, token: str) -> tuple[Path, int]:
+    """Writes a mart to a Parquet file under a temporary name; returns its path and rows."""
     table = f"marts.{mart.name}"
     columns = ", ".join(name for name, _ in mart.columns)
-    parquet = folder / f"{mart.name}.parquet"
-    csv = folder / f"{mart.name}.csv"
-    parquet_draft, csv_draft = (target.with_name(f".{target.name}.tmp-{token}") for target in (parquet, csv))
+    path = _draft_path(folder / f"{mart.name}.parquet", token)
+    row_count = _write_parquet(warehouse.relation(f"SELECT {columns} FROM {table} ORDER BY {mart.key}"), mart, path)
+    expected = int(warehouse.fetch(f"SELECT COUNT(*) FROM {table}")[0][0])
+    if row_count != expected:
+        raise PipelineError(
+            f"{table} has {expected} rows, of which {row_count} arrived at the export: nothing was exported. "
+            "Run the export again; if it happens again, look at the connection to the warehouse."
+        )
+    return path, row_count
 
-    relation = warehouse.relation(f"SELECT {columns} FROM {table} ORDER BY {mart.key}")
-    with duckdb.connect(":memory:") as local:
-        local.execute("SET threads = 1; SET preserve_insertion_order = true; SET TimeZone = 'UTC'")
-        row_count = _write_parquet(local, relation, mart, parquet_draft)
-        expected = int(warehouse.fetch(f"SELECT COUNT(*) FROM {table}")[0][0])
-        if row_count != expected:
-            raise PipelineError(
-                f"{table} has {expected} rows, of which {row_count} arrived at the export: nothing was exported. "
-                "Run the export again; if it happens again, look at the connection to the warehouse."
-            )
-        _write_csv(local, mart, parquet_draft, csv_draft)
-    for target, draft in ((parquet, parquet_draft), (csv, csv_draft)):
-        with draft.open("r+b") as file:
+
+def _finish_drafts(mart: Mart, folder: Path, token: str, parquet: Path, row_count: int) -> list[_Draft]:
+    """Makes the CSV of a Parquet draft, and both safe on the disk."""
+    csv_target = folder / f"{mart.name}.csv"
+    csv = _draft_path(csv_target, token)
+    _write_csv(mart, parquet, csv)
+    drafts = []
+    for target, path in ((folder / f"{mart.name}.parquet", parquet), (csv_target, csv)):
+        with path.open("r+b") as file:
             os.fsync(file.fileno())
-        yield _Draft(mart, target, draft, row_count, draft.stat().st_size, _sha256(draft))
+        drafts.append(_Draft(mart, target, path, row_count, path.stat().st_size, _sha256(path)))
+    return drafts
 
 
-def _write_parquet(local: duckdb.DuckDBPyConnection, relation: duckdb.DuckDBPyRelation, mart: Mart, path: Path) -> int:
+def _draft_path(target: Path, token: str) -> Path:
+    return target.with_name(f".{target.name}.tmp-{token}")
+
+
+def _write_parquet(relation: duckdb.DuckDBPyRelation, mart: Mart, path: Path) -> int:
     """Streams the relation into a Parquet file; returns the rows written."""
     source = relation.to_arrow_reader(ROW_GROUP_ROWS)
     failures: list[Exception] = []
     batches = pa.RecordBatchReader.from_batches(source.schema, _row_groups(source, failures))
-    local.register("mart_row", batches)
     casts = ", ".join(f'CAST("{name}" AS {type_}) AS "{name}"' for name, type_ in mart.columns)
-    try:
-        result = local.execute(
-            f"COPY (SELECT {casts} FROM mart_row) TO {_literal(path)} "
-            f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, USE_TMP_FILE false)"
-        ).fetchone()
-    except duckdb.Error:
-        if failures:
-            raise PipelineError(
-                f"marts.{mart.name} could not be read to its end ({_first_line(failures[0])}): nothing was exported. "
-                "Run the export again."
-            ) from failures[0]
-        raise
-    finally:
-        local.unregister("mart_row")
+    with duckdb.connect(":memory:") as local:
+        local.execute("SET threads = 1; SET preserve_insertion_order = true; SET TimeZone = 'UTC'")
+        local.register("mart_row", batches)
+        try:
+            result = local.execute(
+                f"COPY (SELECT {casts} FROM mart_row) TO {_literal(path)} "
+                f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, USE_TMP_FILE false)"
+            ).fetchone()
+        except duckdb.Error:
+            if failures:
+                raise PipelineError(
+                    f"marts.{mart.name} could not be read to its end ({_first_line(failures[0])}): nothing was "
+                    "exported. Run the export again."
+                ) from failures[0]
+            raise
     return int(result[0]) if result else 0
 
 
@@ -250,19 +263,20 @@ def _row_groups(source: pa.RecordBatchReader, failures: list[Exception]) -> Iter
         raise
 
 
-def _write_csv(local: duckdb.DuckDBPyConnection, mart: Mart, parquet: Path, path: Path) -> None:
+def _write_csv(mart: Mart, parquet: Path, path: Path) -> None:
     columns = ", ".join(
         f'strftime("{name}", \'%Y-%m-%d %H:%M:%S.%f\') AS "{name}"' if type_ == "TIMESTAMP" else f'"{name}"'
         for name, type_ in mart.columns
     )
-    # Text in the order of the rows is the same however many threads make it, unlike Parquet.
-    local.execute("RESET threads")
     # A folder's name may hold what read_parquet would take for a pattern.
     pattern = re.sub(r"([\[*?])", r"[\1]", str(parquet))
-    local.execute(
-        f"COPY (SELECT {columns} FROM read_parquet({_literal(pattern)})) TO {_literal(path)} "
-        "(FORMAT csv, HEADER true, DELIMITER ',', QUOTE '\"', ESCAPE '\"', NULLSTR '', USE_TMP_FILE false)"
-    )
+    with duckdb.connect(":memory:") as local:
+        # Text in the order of the rows is the same however many threads make it, unlike Parquet.
+        local.execute("SET preserve_insertion_order = true; SET TimeZone = 'UTC'")
+        local.execute(
+            f"COPY (SELECT {columns} FROM read_parquet({_literal(pattern)})) TO {_literal(path)} "
+            "(FORMAT csv, HEADER true, DELIMITER ',', QUOTE '\"', ESCAPE '\"', NULLSTR '', USE_TMP_FILE false)"
+        )
 
 
 def _publish(draft: _Draft) -> ExportedFile:

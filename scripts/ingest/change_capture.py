@@ -17,13 +17,14 @@ from scripts.warehouse import LoadArea, Warehouse
 
 @dataclass(frozen=True)
 class ChangeCounts:
-    """Rows of one file by what they were against the rows known before; `gone_count` counts keys."""
+    """Rows of one file by what they were against the rows known before; `gone` and `known_key` counts are of keys."""
 
     new_count: int
     changed_count: int
     gone_count: int
     unchanged_count: int
     duplicate_count: int
+    known_key_count: int
 
     @property
     def rows_read_count(self) -> int:
@@ -36,12 +37,13 @@ class CapturedChanges:
 
     Attributes:
         compared: One row per different row, of the file or known, with `file_copies_count` and `known_count`.
-        differing: One row per key that differs, with `rows_for_key_count` (in the file) and `known_count`.
+        keyed: One row per key: `rows_for_key_count` (different rows in the file), `copies_count` (all its rows in the
+            file), `known_count`, and `is_different`.
     """
 
     feed: Feed
     compared: str
-    differing: str
+    keyed: str
 
 
 def capture_changes(area: LoadArea, feed: Feed, received: str) -> CapturedChanges:
@@ -71,46 +73,37 @@ def capture_changes(area: LoadArea, feed: Feed, received: str) -> CapturedChange
         GROUP BY {feed.key_column}, {columns}
         """,
     )
-    differing = area.scratch(
-        f"differing_{feed.name}",
+    keyed = area.scratch(
+        f"keyed_{feed.name}",
         f"""
         SELECT
             {feed.key_column},
             SUM(CASE WHEN file_copies_count > 0 THEN 1 ELSE 0 END) AS rows_for_key_count,
-            SUM(known_count) AS known_count
+            SUM(file_copies_count) AS copies_count,
+            SUM(known_count) AS known_count,
+            SUM(CASE WHEN file_copies_count = 0 OR known_count = 0 THEN 1 ELSE 0 END) > 0 AS is_different
         FROM {compared}
         GROUP BY {feed.key_column}
-        HAVING SUM(CASE WHEN file_copies_count = 0 OR known_count = 0 THEN 1 ELSE 0 END) > 0
         """,
     )
-    return CapturedChanges(feed, compared, differing)
+    return CapturedChanges(feed, compared, keyed)
 
 
 def count_changes(warehouse: Warehouse, changes: CapturedChanges) -> ChangeCounts:
     """Counts the file's rows by kind; every row of the file is in exactly one of them."""
-    key = changes.feed.key_column
-    ((new, changed, unchanged, duplicate),) = warehouse.fetch(
+    ((new, changed, gone, unchanged, duplicate, known),) = warehouse.fetch(
         f"""
         SELECT
-            COALESCE(SUM(CASE WHEN differing.known_count = 0 THEN 1 ELSE 0 END), 0),
-            COALESCE(SUM(CASE WHEN differing.known_count > 0 THEN 1 ELSE 0 END), 0),
-            COALESCE(SUM(CASE WHEN differing.known_count IS NULL THEN 1 ELSE 0 END), 0),
-            COALESCE(SUM(compared.file_copies_count - 1), 0)
-        FROM {changes.compared} AS compared
-        LEFT JOIN {changes.differing} AS differing ON differing.{key} = compared.{key}
-        WHERE compared.file_copies_count > 0
+            COALESCE(SUM(CASE WHEN known_count = 0 THEN rows_for_key_count ELSE 0 END), 0),
+            COALESCE(SUM(CASE WHEN known_count > 0 AND is_different THEN rows_for_key_count ELSE 0 END), 0),
+            COALESCE(SUM(CASE WHEN rows_for_key_count = 0 THEN 1 ELSE 0 END), 0),
+            COALESCE(SUM(CASE WHEN NOT is_different THEN rows_for_key_count ELSE 0 END), 0),
+            COALESCE(SUM(copies_count - rows_for_key_count), 0),
+            COALESCE(SUM(CASE WHEN known_count > 0 THEN 1 ELSE 0 END), 0)
+        FROM {changes.keyed}
         """
     )
-    ((gone,),) = warehouse.fetch(f"SELECT COUNT(*) FROM {changes.differing} WHERE rows_for_key_count = 0")
-    return ChangeCounts(int(new), int(changed), int(gone), int(unchanged), int(duplicate))
-
-
-def count_known_keys(warehouse: Warehouse, changes: CapturedChanges) -> int:
-    """Counts the keys that were known before this load."""
-    ((known,),) = warehouse.fetch(
-        f"SELECT COUNT(DISTINCT {changes.feed.key_column}) FROM {changes.compared} WHERE known_count > 0"
-    )
-    return int(known)
+    return ChangeCounts(int(new), int(changed), int(gone), int(unchanged), int(duplicate), int(known))
 
 
 def append_changes(warehouse: Warehouse, changes: CapturedChanges, loaded_at: str) -> None:
@@ -127,16 +120,16 @@ def append_changes(warehouse: Warehouse, changes: CapturedChanges, loaded_at: st
         SELECT change.* FROM (
         SELECT
             {loaded_at},
-            CASE WHEN differing.known_count = 0 THEN 'new' ELSE 'changed' END,
+            CASE WHEN keyed.known_count = 0 THEN 'new' ELSE 'changed' END,
             compared.{key},
-            CAST(differing.rows_for_key_count AS BIGINT),
+            CAST(keyed.rows_for_key_count AS BIGINT),
             {", ".join(f"compared.{name}" for name in feed.columns)}
         FROM {changes.compared} AS compared
-        JOIN {changes.differing} AS differing ON differing.{key} = compared.{key}
-        WHERE compared.file_copies_count > 0
+        JOIN {changes.keyed} AS keyed ON keyed.{key} = compared.{key}
+        WHERE compared.file_copies_count > 0 AND keyed.is_different
         UNION ALL
         SELECT {loaded_at}, 'gone', {key}, CAST(0 AS BIGINT), {", ".join("CAST(NULL AS VARCHAR)" for _ in feed.columns)}
-        FROM {changes.differing}
+        FROM {changes.keyed}
         WHERE rows_for_key_count = 0
         ) AS change
         WHERE NOT EXISTS (SELECT 1 FROM landing.{feed.name} WHERE loaded_at = {loaded_at})

@@ -41,8 +41,8 @@ class ParsedFeed:
         sha256: Hex digest of the file; `byte_count`: its size.
         data_line_count: Records after the header, sound or not; an empty line is none.
         rows_read_count: Rows of `rows_table`; `rejected_count`: rows of `rejects_table`.
-        rows_table: Temporary table with the feed's columns, VARCHAR, text exactly as received, an empty field ''.
-        rejects_table: Temporary table: line_number BIGINT (where the record starts; the header is line 1), reason
+        rows_table: Table with the feed's columns, VARCHAR, text exactly as received, an empty field ''.
+        rejects_table: Table: line_number BIGINT (where the record starts; the header is line 1), reason
             VARCHAR (too_few_fields, too_many_fields, broken_quoting, line_too_long), detail VARCHAR, raw_text VARCHAR.
     """
 
@@ -91,7 +91,7 @@ def read_feed(
     encoding: str = "utf-8",
     max_rejected_share: float = 0.1,
 ) -> ParsedFeed:
-    """Read `path` into `received_<feed>` and `rejected_<feed>`, temporary tables that replace those of an earlier call.
+    """Read `path` into `received_<feed>` and `rejected_<feed>`, tables that replace those of an earlier call.
 
     Runs no transaction statement. An unquoted, undamaged file costs one pass for the counts and DuckDB's parallel
     parse; one with quotes is parsed on one thread (DuckDB 1.5 can lose rows at the borders between threads there); a
@@ -147,7 +147,7 @@ def _read(
         raise FeedRefusedError(f"{path} holds a header and no data lines. Have the {feed.name} feed sent again.")
 
     connection.execute(
-        f"CREATE TEMP TABLE {rejects_table} (line_number BIGINT, reason VARCHAR, detail VARCHAR, raw_text VARCHAR)"
+        f"CREATE TABLE {rejects_table} (line_number BIGINT, reason VARCHAR, detail VARCHAR, raw_text VARCHAR)"
     )
     # DuckDB raises, and so ends the caller's transaction, where line ends are mixed or a line overflows its buffer.
     if scan.counts.has_one_kind_of_line_end and not scan.has_long_line:
@@ -192,7 +192,7 @@ def _read(
 
 def _drop(connection: duckdb.DuckDBPyConnection, *tables: str) -> None:
     for table in tables:
-        connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
+        connection.execute(f"DROP TABLE IF EXISTS {table}")
 
 
 def _count(path: Path) -> ByteCounts:
@@ -249,7 +249,7 @@ def _parse(
     }
     listed = ", ".join(f"{name} = {value}" for name, value in options.items())
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE {table} AS "
+        f"CREATE OR REPLACE TABLE {table} AS "
         f"SELECT {', '.join(feed.columns)} FROM read_csv({_literal_path(path)}, {listed})"
     )
 

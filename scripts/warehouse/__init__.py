@@ -43,16 +43,14 @@ class Warehouse(Protocol):
 
 
 class LoadArea(Protocol):
-    """Where one load is parsed, compared and written.
+    """Where one load is parsed, compared and written."""
 
-    Attributes:
-        parser: DuckDB connection in which the CSV files are parsed.
-    """
-
-    parser: duckdb.DuckDBPyConnection
+    def parser(self) -> duckdb.DuckDBPyConnection:
+        """Returns another DuckDB connection to parse a CSV file in; all of them see the same tables."""
+        ...
 
     def stage(self, table: str) -> str:
-        """Brings a table of `parser` to the engine; returns the name by which SQL there reads it."""
+        """Brings a table of the parsers to the engine; returns the name by which SQL there reads it."""
         ...
 
     def scratch(self, name: str, query: str) -> str:

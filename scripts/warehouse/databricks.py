@@ -156,19 +156,22 @@ class DatabricksLoadArea:
         self._folder = staging_folder / uuid4().hex
         self._folder.mkdir()
         self._scratch: list[str] = []
-        self.parser = duckdb.connect(str(self._folder / "parsed.duckdb"))
+        self._local = duckdb.connect(str(self._folder / "parsed.duckdb"))
+
+    def parser(self) -> duckdb.DuckDBPyConnection:
+        return self._local.cursor()
 
     def stage(self, table: str) -> str:
-        return self.send(self.parser.table(table), table)
+        return self.send(self._local.table(table), table)
 
     def send(self, rows: duckdb.DuckDBPyRelation, name: str) -> str:
         """Sends a relation as Parquet files to a folder of the volume; returns the name by which SQL reads it."""
         local = self._folder / name
-        self.parser.register("sent_rows", rows)
-        self.parser.execute(
+        self._local.register("sent_rows", rows)
+        self._local.execute(
             f"COPY sent_rows TO '{local}' (FORMAT parquet, COMPRESSION zstd, FILE_SIZE_BYTES '{PART_BYTES}')"
         )
-        self.parser.unregister("sent_rows")
+        self._local.unregister("sent_rows")
         folder = f"{self._root}/{self._folder.name}/{name}"
         for part in sorted(local.iterdir()):
             self._warehouse.put(part, f"{folder}/{part.name}")
@@ -188,7 +191,7 @@ class DatabricksLoadArea:
 
     def close(self) -> None:
         """Lets go of the local files."""
-        self.parser.close()
+        self._local.close()
         for path in sorted(self._folder.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
         self._folder.rmdir()

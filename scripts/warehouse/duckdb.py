@@ -11,6 +11,8 @@ import duckdb
 
 from scripts.errors import PipelineError
 
+PARSED_DATABASE = "parsed_feed"
+
 
 class DuckDBWarehouse:
     """The tables in a DuckDB database file."""
@@ -49,27 +51,48 @@ class DuckDBWarehouse:
     @contextmanager
     def load(self) -> Iterator[DuckDBLoadArea]:
         area = DuckDBLoadArea(self._connection)
-        self._connection.execute("BEGIN")
         try:
-            yield area
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+            self._connection.execute("BEGIN")
+            try:
+                yield area
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+        finally:
+            area.close()
 
 
 class DuckDBLoadArea:
-    """One transaction; the files are parsed into temporary tables of the same connection."""
+    """One transaction; the files are parsed outside it, into a database in memory beside it."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self.parser = connection
+        self._connection = connection
+        self._parsers: list[duckdb.DuckDBPyConnection] = []
+        self._scratch: list[str] = []
+        connection.execute(f"ATTACH ':memory:' AS {PARSED_DATABASE}")
+
+    def parser(self) -> duckdb.DuckDBPyConnection:
+        parser = self._connection.cursor()
+        parser.execute(f"USE {PARSED_DATABASE}")
+        self._parsers.append(parser)
+        return parser
 
     def stage(self, table: str) -> str:
-        return table
+        return f"{PARSED_DATABASE}.{table}"
 
     def scratch(self, name: str, query: str) -> str:
-        self.parser.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
+        self._scratch.append(name)
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
         return name
+
+    def close(self) -> None:
+        """Lets go of what was parsed and compared: it takes more memory than all that follows."""
+        for parser in self._parsers:
+            parser.close()
+        for name in self._scratch:
+            self._connection.execute(f"DROP TABLE IF EXISTS {name}")
+        self._connection.execute(f"DETACH {PARSED_DATABASE}")
 
 
 def locked_message(path: Path, error: Exception) -> str:

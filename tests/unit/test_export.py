@@ -274,7 +274,7 @@ from scripts.warehouse.duckdb import DuckDBWarehouse
 
 database, folder, moment = sys.argv[1], sys.argv[2], sys.argv[3]
 if moment == "csv":
-    def write_csv(local, mart, parquet, path):
+    def write_csv(mart, parquet, path):
         path.write_text("half a li")
         os._exit(9)
     export._write_csv = write_csv
