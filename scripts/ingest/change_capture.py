@@ -33,77 +33,102 @@ class ChangeCounts:
 
 @dataclass(frozen=True)
 class CapturedChanges:
-    """Scratch tables of one feed's comparison.
+    """Tables of one feed's comparison.
 
     Attributes:
-        compared: One row per different row, of the file or known, with `file_copies_count` and `known_count`.
-        keyed: One row per key: `rows_for_key_count` (different rows in the file), `copies_count` (all its rows in the
-            file), `known_count`, and `is_different`.
+        received: All rows of the file.
+        known: The different rows that the committed loads left known, with `rows_for_key_count`.
+        differing: One row per key of which the file holds other rows than are known, with `is_known`.
+        present: The file's different rows of these keys, with `copies_count` and `rows_for_key_count`.
     """
 
     feed: Feed
-    compared: str
-    keyed: str
+    received: str
+    known: str
+    differing: str
+    present: str
 
 
 def capture_changes(area: LoadArea, feed: Feed, received: str) -> CapturedChanges:
     """Compares the received rows (`feed.columns`, text, never NULL) with what the committed loads left known."""
+    key = feed.key_column
     columns = ", ".join(feed.columns)
-    compared = area.scratch(
-        f"compared_{feed.name}",
+    known = area.scratch(
+        f"known_{feed.name}",
         f"""
         WITH latest AS (
-            SELECT {feed.key_column}, MAX(loaded_at) AS loaded_at
+            SELECT {key}, MAX(loaded_at) AS loaded_at
             FROM landing.{feed.name}
             WHERE loaded_at IN (SELECT loaded_at FROM landing.load WHERE feed = '{feed.name}')
-            GROUP BY {feed.key_column}
-        ),
-        present AS (
-            SELECT {_trimmed(feed.key)} AS {feed.key_column}, {columns}, 1 AS file_copies_count, 0 AS known_count
-            FROM {received}
-            UNION ALL
-            SELECT {", ".join(f"known.{name}" for name in (feed.key_column, *feed.columns))}, 0, 1
-            FROM landing.{feed.name} AS known
-            JOIN latest ON latest.{feed.key_column} = known.{feed.key_column} AND latest.loaded_at = known.loaded_at
-            WHERE known.change_type <> 'gone'
+            GROUP BY {key}
         )
-        SELECT
-            {feed.key_column}, {columns}, SUM(file_copies_count) AS file_copies_count, SUM(known_count) AS known_count
-        FROM present
-        GROUP BY {feed.key_column}, {columns}
+        SELECT known.{key}, known.rows_for_key_count, {", ".join(f"known.{name}" for name in feed.columns)}
+        FROM landing.{feed.name} AS known
+        JOIN latest ON latest.{key} = known.{key} AND latest.loaded_at = known.loaded_at
+        WHERE known.change_type <> 'gone'
         """,
     )
-    keyed = area.scratch(
-        f"keyed_{feed.name}",
+    differing = area.scratch(
+        f"differing_{feed.name}",
         f"""
-        SELECT
-            {feed.key_column},
-            SUM(CASE WHEN file_copies_count > 0 THEN 1 ELSE 0 END) AS rows_for_key_count,
-            SUM(file_copies_count) AS copies_count,
-            SUM(known_count) AS known_count,
-            SUM(CASE WHEN file_copies_count = 0 OR known_count = 0 THEN 1 ELSE 0 END) > 0 AS is_different
-        FROM {compared}
-        GROUP BY {feed.key_column}
+        WITH differing AS (
+            SELECT DISTINCT COALESCE(known.{key}, {_trimmed(feed.key, "file")}) AS {key}
+            FROM {received} AS file
+            FULL JOIN {known} AS known ON {" AND ".join(f"known.{name} = file.{name}" for name in feed.columns)}
+            WHERE known.{key} IS NULL OR file.{feed.key} IS NULL
+        )
+        SELECT {key}, {key} IN (SELECT {key} FROM {known}) AS is_known
+        FROM differing
         """,
     )
-    return CapturedChanges(feed, compared, keyed)
+    present = area.scratch(
+        f"present_{feed.name}",
+        f"""
+        WITH present AS (
+            SELECT {key}, {columns}, COUNT(*) AS copies_count
+            FROM (SELECT {_trimmed(feed.key, "file")} AS {key}, {columns} FROM {received} AS file) AS keyed
+            WHERE {key} IN (SELECT {key} FROM {differing})
+            GROUP BY {key}, {columns}
+        )
+        SELECT {key}, {columns}, copies_count, COUNT(*) OVER (PARTITION BY {key}) AS rows_for_key_count
+        FROM present
+        """,
+    )
+    return CapturedChanges(feed, received, known, differing, present)
 
 
 def count_changes(warehouse: Warehouse, changes: CapturedChanges) -> ChangeCounts:
     """Counts the file's rows by kind; every row of the file is in exactly one of them."""
-    ((new, changed, gone, unchanged, duplicate, known),) = warehouse.fetch(
+    key = changes.feed.key_column
+    ((received, new, changed, gone, unchanged, known_keys),) = warehouse.fetch(
         f"""
         SELECT
-            COALESCE(SUM(CASE WHEN known_count = 0 THEN rows_for_key_count ELSE 0 END), 0),
-            COALESCE(SUM(CASE WHEN known_count > 0 AND is_different THEN rows_for_key_count ELSE 0 END), 0),
-            COALESCE(SUM(CASE WHEN rows_for_key_count = 0 THEN 1 ELSE 0 END), 0),
-            COALESCE(SUM(CASE WHEN NOT is_different THEN rows_for_key_count ELSE 0 END), 0),
-            COALESCE(SUM(copies_count - rows_for_key_count), 0),
-            COALESCE(SUM(CASE WHEN known_count > 0 THEN 1 ELSE 0 END), 0)
-        FROM {changes.keyed}
+            (SELECT COUNT(*) FROM {changes.received}),
+            COUNT(CASE WHEN NOT differing.is_known THEN present.{key} END),
+            COUNT(CASE WHEN differing.is_known THEN present.{key} END),
+            COUNT(CASE WHEN present.{key} IS NULL THEN 1 END),
+            (
+                SELECT COUNT(*) FROM {changes.known}
+                WHERE NOT {key} IN (SELECT {key} FROM {changes.differing})
+            ),
+            (
+                SELECT
+                    COUNT(CASE WHEN rows_for_key_count = 1 THEN 1 END)
+                    + COUNT(DISTINCT CASE WHEN rows_for_key_count > 1 THEN {key} END)
+                FROM {changes.known}
+            )
+        FROM {changes.differing} AS differing
+        LEFT JOIN {changes.present} AS present ON present.{key} = differing.{key}
         """
     )
-    return ChangeCounts(int(new), int(changed), int(gone), int(unchanged), int(duplicate), int(known))
+    return ChangeCounts(
+        new_count=new,
+        changed_count=changed,
+        gone_count=gone,
+        unchanged_count=unchanged,
+        duplicate_count=received - new - changed - unchanged,
+        known_key_count=known_keys,
+    )
 
 
 def append_changes(warehouse: Warehouse, changes: CapturedChanges, loaded_at: str) -> None:
@@ -113,29 +138,27 @@ def append_changes(warehouse: Warehouse, changes: CapturedChanges, loaded_at: st
     """
     feed = changes.feed
     key = feed.key_column
-    columns = ", ".join(feed.columns)
     warehouse.execute(
         f"""
-        INSERT INTO landing.{feed.name} (loaded_at, change_type, {key}, rows_for_key_count, {columns})
-        SELECT change.* FROM (
+        INSERT INTO landing.{feed.name} (
+            loaded_at, change_type, {key}, rows_for_key_count, {", ".join(feed.columns)}
+        )
         SELECT
             {loaded_at},
-            CASE WHEN keyed.known_count = 0 THEN 'new' ELSE 'changed' END,
-            compared.{key},
-            CAST(keyed.rows_for_key_count AS BIGINT),
-            {", ".join(f"compared.{name}" for name in feed.columns)}
-        FROM {changes.compared} AS compared
-        JOIN {changes.keyed} AS keyed ON keyed.{key} = compared.{key}
-        WHERE compared.file_copies_count > 0 AND keyed.is_different
-        UNION ALL
-        SELECT {loaded_at}, 'gone', {key}, CAST(0 AS BIGINT), {", ".join("CAST(NULL AS VARCHAR)" for _ in feed.columns)}
-        FROM {changes.keyed}
-        WHERE rows_for_key_count = 0
-        ) AS change
+            CASE
+                WHEN present.{key} IS NULL THEN 'gone'
+                WHEN differing.is_known THEN 'changed'
+                ELSE 'new'
+            END,
+            differing.{key},
+            COALESCE(present.rows_for_key_count, 0),
+            {", ".join(f"present.{name}" for name in feed.columns)}
+        FROM {changes.differing} AS differing
+        LEFT JOIN {changes.present} AS present ON present.{key} = differing.{key}
         WHERE NOT EXISTS (SELECT 1 FROM landing.{feed.name} WHERE loaded_at = {loaded_at})
         """
     )
 
 
-def _trimmed(column: str) -> str:
-    return cleaned(exp.column(column)).sql(dialect="duckdb")
+def _trimmed(column: str, table: str) -> str:
+    return cleaned(exp.column(column, table)).sql(dialect="duckdb")

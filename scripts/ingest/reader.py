@@ -27,7 +27,7 @@ BUFFER_BYTES = 16 * MAX_RECORD_BYTES
 """Size of the pieces in which DuckDB reads a file; at least twice the longest record."""
 
 _REJECT_BATCH = 5_000
-_SPECIAL = (ord(","), ord('"'), 10, 13)
+_SPECIAL = ("','", "'\"'", "chr(10)", "chr(13)")
 _SHOWN_REJECTS = 3
 _SHOWN_CHARACTERS = 80
 _UNPARSED = (duckdb.InvalidInputException, duckdb.NotImplementedException, duckdb.IOException)
@@ -264,32 +264,17 @@ def _tally(connection: duckdb.DuckDBPyConnection, table: str, feed: Feed, text: 
     rows, size = _one_row(connection, f"SELECT count(*), coalesce(sum({total}), 0) FROM {table}")
     if text.quotes == 0 or size < text.content_bytes:
         return _Tally(rows, size, 0, 0, 0, 0, 0, 0)
-    held = [(column, character) for character in _SPECIAL for column in feed.columns]
-    found = ", ".join(f"count(*) FILTER (contains({column}, chr({character})))" for column, character in held)
-    rows_with = dict(zip(held, _one_row(connection, f"SELECT {found} FROM {table}"), strict=True))
-    sums = [
-        _sum_over(
-            [column for column in feed.columns if rows_with[column, character]],
-            f"strlen({{0}}) - strlen(replace({{0}}, chr({character}), ''))",
-            f"contains({{0}}, chr({character}))",
-        )
-        for character in _SPECIAL
-    ]
-    divided = [column for column in feed.columns if rows_with[column, 10] or rows_with[column, 13]]
-    lines = "replace(replace({0}, chr(13) || chr(10), chr(10)), chr(13), chr(10))"
-    condition = "contains({0}, chr(10)) OR contains({0}, chr(13))"
-    sums.append(_sum_over(divided, f"strlen({lines}) - strlen(replace({lines}, chr(10), ''))", condition))
-    sums.append(
-        _sum_over(divided, f"strlen({lines}) - strlen(regexp_replace({lines}, '\\n+', chr(10), 'g'))", condition)
-    )
-    _, *special = _one_row(connection, f"SELECT count(*), {', '.join(sums)} FROM {table}")
-    return _Tally(rows, size, *special)
+    divided = "replace(replace({0}, chr(13) || chr(10), chr(10)), chr(13), chr(10))"
+    sums = [_sum_over(feed, f"strlen({{0}}) - strlen(replace({{0}}, {character}, ''))") for character in _SPECIAL]
+    sums.append(_sum_over(feed, f"strlen({divided}) - strlen(replace({divided}, chr(10), ''))"))
+    sums.append(_sum_over(feed, f"strlen({divided}) - strlen(regexp_replace({divided}, '\\n+', chr(10), 'g'))"))
+    holding = " OR ".join(f"contains({' || '.join(feed.columns)}, {character})" for character in _SPECIAL)
+    return _Tally(rows, size, *_one_row(connection, f"SELECT {', '.join(sums)} FROM {table} WHERE {holding}"))
 
 
-def _sum_over(columns: list[str], amount: str, condition: str) -> str:
-    """SQL for the sum of `amount` over the rows and `columns` with `condition`; {0} stands for the column."""
-    sums = (f"coalesce(sum({amount.format(column)}) FILTER ({condition.format(column)}), 0)" for column in columns)
-    return " + ".join(["0", *sums])
+def _sum_over(feed: Feed, amount: str) -> str:
+    """SQL for the sum of `amount` over the rows and columns; {0} stands for the column."""
+    return f"coalesce(sum({' + '.join(amount.format(column) for column in feed.columns)}), 0)"
 
 
 def _one_row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
