@@ -127,6 +127,7 @@ test: setup  ## All tests but the long and the Databricks ones: SQLMesh's unit t
 test-properties: setup  ## The property tests with 200 random sequences of loads instead of 20 (long)
 	@PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-$(PROPERTY_EXAMPLES_LONG)} $(PY) -m pytest -n $(PYTEST_WORKERS) -m properties $(ARGS)
 
+# Each worker has a server of its own and takes whole files.
 .PHONY: test-databricks
 test-databricks:  ## The Databricks gateway against a real Spark with Delta Lake (needs Java 17 or newer)
 	@java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; \
@@ -136,7 +137,7 @@ test-databricks:  ## The Databricks gateway against a real Spark with Delta Lake
 		exit 0; \
 	fi; \
 	$(MAKE) --no-print-directory setup && { $(call set_up,$(SPARK_VENV),tests/databricks/requirements.txt); } && \
-	exec $(PY) -m pytest $(DATABRICKS_TESTS) $(ARGS)
+	exec $(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder $(DATABRICKS_TESTS) $(ARGS)
 
 .PHONY: smoke-databricks
 smoke-databricks: setup  ## The sample through a real Databricks workspace, in a schema prefix that it removes (needs the settings)

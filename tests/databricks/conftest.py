@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ __all__ = ["databricks_server"]
 ALLOWED_REWRITES = {"create_volume", "current_catalog", "information_schema", "qualify", "volume_path"}
 
 servers: list[RehearsalServer] = []
+# Of the servers of pytest's worker processes, each of which has its own: statements, and rewrites by kind.
+worker_statements: list[int] = []
+worker_rewrites: Counter[str] = Counter()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,6 +49,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("labs")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that no worker has nothing left to do while another is at them."""
+    items.sort(key=lambda item: "parity" not in item.path.name)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(fixturedef: Any) -> Generator[None, Any, Any]:
     value = yield
@@ -53,20 +62,40 @@ def pytest_fixture_setup(fixturedef: Any) -> Generator[None, Any, Any]:
     return value
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Takes the counts of a worker that has ended."""
+    output = getattr(node, "workeroutput", {})
+    worker_statements.append(output.get("statements", 0))
+    worker_rewrites.update(output.get("rewrites", {}))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput |= {"statements": statement_count(), "rewrites": dict(rewrites())}
     if not_allowed() and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    for server in servers:
-        rewrites = ", ".join(f"{kind} {count:,}" for kind, count in sorted(server.rewrites.items())) or "none"
-        terminalreporter.section("Databricks rehearsal")
-        terminalreporter.write_line(f"{len(server.statements):,} statements on Spark; rewritten, by kind: {rewrites}")
-        if not_allowed():
-            terminalreporter.write_line(f"FAILED: rewritten, but not allowed: {', '.join(not_allowed())}", red=True)
+    if not statement_count():
+        return
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(rewrites().items())) or "none"
+    terminalreporter.section("Databricks rehearsal")
+    terminalreporter.write_line(f"{statement_count():,} statements on Spark; rewritten, by kind: {kinds}")
+    if not_allowed():
+        terminalreporter.write_line(f"FAILED: rewritten, but not allowed: {', '.join(not_allowed())}", red=True)
+
+
+def statement_count() -> int:
+    return sum(worker_statements) + sum(len(server.statements) for server in servers)
+
+
+def rewrites() -> Counter[str]:
+    """How often each kind of rewrite was applied."""
+    return sum((server.rewrites for server in servers), start=worker_rewrites)
 
 
 def not_allowed() -> list[str]:
     """Kinds of rewrite that were applied and are not on the list."""
-    return sorted({kind for server in servers for kind in server.rewrites} - ALLOWED_REWRITES)
+    return sorted(set(rewrites()) - ALLOWED_REWRITES)

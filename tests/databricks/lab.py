@@ -65,7 +65,8 @@ def assert_same(expected: dict[str, Table], actual: dict[str, Table]) -> None:
     """Checks that both engines hold the same tables: columns in their order, types, rows."""
     assert expected.keys() == actual.keys()
     for name, table in expected.items():
-        assert list(table.types.items()) == list(actual[name].types.items()), name
+        types, others = list(table.types.items()), list(actual[name].types.items())
+        assert types == others, f"{name}: {types} became {others}"
         assert_same_rows(table.rows, actual[name].rows, name)
 
 
