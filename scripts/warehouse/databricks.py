@@ -211,7 +211,7 @@ def _credentials(settings: DatabricksSettings) -> dict[str, Any]:
 
 
 def _service_principal(settings: DatabricksSettings) -> Callable[[], Any]:
-    from databricks.sdk.core import Config, oauth_service_principal  # type: ignore[import-untyped]
+    from databricks.sdk.core import Config, oauth_service_principal
 
     config = Config(host=f"https://{settings.host}", client_id=settings.client_id, client_secret=settings.client_secret)
     return lambda: oauth_service_principal(config)

@@ -40,8 +40,8 @@ DYING_INGEST = """
 import os, re, sys
 from datetime import datetime
 from scripts.ingest.load import ingest
-from scripts.settings import load_settings
-from scripts.warehouse.databricks import DatabricksWarehouse, databricks_of
+from scripts.settings import databricks_of, load_settings
+from scripts.warehouse.databricks import DatabricksWarehouse
 loaded_at, pattern, when = sys.argv[1:]
 run = DatabricksWarehouse.execute_native
 def run_and_die(self, sql, parameters=None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import shutil
@@ -17,6 +18,8 @@ from tests.databricks.server.faults import Faults
 from tests.databricks.server.protocol import ConnectionDropped, Service
 from tests.databricks.server.volumes import HOST as VOLUMES_HOST
 from tests.databricks.server.volumes import Volumes
+
+TOKEN_PATH = "/oidc/v1/token"
 
 
 class Proxy(ThreadingHTTPServer):
@@ -65,6 +68,8 @@ class Connection(BaseHTTPRequestHandler):
         if not self.host:
             self.server.faults.set(json.loads(body))
             self._reply(204)
+        elif self.path == TOKEN_PATH:
+            self._issue_token()
         elif not self.path.startswith("/sql/"):
             self._reply(200, b'{"errors": []}')  # telemetry
         elif not self._refused():
@@ -75,8 +80,21 @@ class Connection(BaseHTTPRequestHandler):
                     self.connection.shutdown(socket.SHUT_RDWR)
                 self.close_connection = True
 
+    def _issue_token(self) -> None:
+        """OAuth for machines: the one service principal's secret is the token that it gets."""
+        password = base64.b64decode(self.headers["Authorization"].removeprefix("Basic ")).decode().partition(":")[2]
+        if password == self.server.token:
+            token = {"access_token": self.server.token, "token_type": "Bearer", "expires_in": 3600}
+            self._reply(200, json.dumps(token).encode())
+        else:
+            self._reply(401, b'{"error": "invalid_client", "error_description": "Client authentication failed"}')
+
     def do_GET(self) -> None:
-        if self.host != VOLUMES_HOST:
+        if self.path == "/oidc/.well-known/oauth-authorization-server":
+            endpoints = {"token": TOKEN_PATH, "authorization": "/oidc/v1/authorize"}
+            urls = {f"{name}_endpoint": f"https://{self.host}{path}" for name, path in endpoints.items()}
+            self._reply(200, json.dumps(urls).encode())
+        elif self.host != VOLUMES_HOST:
             self._reply(200, b'{"flags": [], "ttl_seconds": 900}')  # feature flags
         elif transfer := self._transfer():
             self.send_response(200)
