@@ -159,11 +159,10 @@ def test_feed_that_breaks_the_contract_is_refused_and_writes_nothing(desk: Desk)
     ("pattern", "when", "is_taken"),
     [
         ("PUT .*account", "after", False),
-        ("INSERT INTO landing.account", "before", False),
         ("INSERT INTO landing.load", "before", False),
         ("INSERT INTO landing.load", "after", True),
     ],
-    ids=["files sent", "half of the rows written", "rows written", "ledger written"],
+    ids=["files sent", "rows written", "ledger written"],
 )
 def test_ingest_that_was_killed_is_repeated_as_if_it_had_not_begun(
     desk: Desk, pattern: str, when: str, is_taken: bool
@@ -188,8 +187,10 @@ def test_ingest_that_was_killed_is_repeated_as_if_it_had_not_begun(
     desk.assert_each_load_once()
 
 
-@pytest.mark.parametrize("executed", [False, True], ids=["not run", "run"])
-@pytest.mark.parametrize("pattern", ["INSERT INTO landing.account", "INSERT INTO landing.load", "CREATE OR REPLACE"])
+@pytest.mark.parametrize(
+    ("pattern", "executed"),
+    [("CREATE OR REPLACE", False), ("INSERT INTO landing.account", True), ("INSERT INTO landing.load", True)],
+)
 def test_load_is_taken_once_where_the_connection_is_cut_at_a_statement(
     desk: Desk, pattern: str, executed: bool
 ) -> None:
