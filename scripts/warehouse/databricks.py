@@ -21,6 +21,7 @@ from scripts.feeds import FEEDS
 from scripts.settings import DatabricksSettings
 
 FETCHED_ROWS = 100_000
+SIGN_IN_SECONDS = 60
 # Parts of a load's Parquet files: large enough for the warehouse to read well, small enough to repeat when a PUT fails.
 PART_BYTES = "256MB"
 
@@ -213,7 +214,12 @@ def _credentials(settings: DatabricksSettings) -> dict[str, Any]:
 def _service_principal(settings: DatabricksSettings) -> Callable[[], Any]:
     from databricks.sdk.core import Config, oauth_service_principal
 
-    config = Config(host=f"https://{settings.host}", client_id=settings.client_id, client_secret=settings.client_secret)
+    config = Config(
+        host=f"https://{settings.host}",
+        client_id=settings.client_id,
+        client_secret=settings.client_secret,
+        retry_timeout_seconds=SIGN_IN_SECONDS,
+    )
     return lambda: oauth_service_principal(config)
 
 

@@ -43,7 +43,7 @@ def serve(folder: Path, port: int) -> None:
         environment = {
             **dict.fromkeys(("HTTPS_PROXY", "https_proxy"), address),
             **dict.fromkeys(("NO_PROXY", "no_proxy"), ""),
-            "SSL_CERT_FILE": str(folder / "ca.pem"),
+            **dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), str(folder / "ca.pem")),
             "DATABRICKS_HOST": HOST,
             "DATABRICKS_HTTP_PATH": HTTP_PATH,
             "DATABRICKS_TOKEN": token,

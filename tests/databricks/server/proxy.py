@@ -75,6 +75,8 @@ class Connection(BaseHTTPRequestHandler):
         elif not self._refused():
             try:
                 self._reply(200, self.server.service.answer(body), "application/x-thrift")
+            except EOFError:
+                self._reply(400, b'{"error_code": "MALFORMED_REQUEST", "message": "The body is no Thrift message."}')
             except ConnectionDropped:
                 with contextlib.suppress(OSError):
                     self.connection.shutdown(socket.SHUT_RDWR)
@@ -90,7 +92,9 @@ class Connection(BaseHTTPRequestHandler):
             self._reply(401, b'{"error": "invalid_client", "error_description": "Client authentication failed"}')
 
     def do_GET(self) -> None:
-        if self.path == "/oidc/.well-known/oauth-authorization-server":
+        if self.path == "/.well-known/databricks-config":
+            self._reply(200, json.dumps({"oidc_endpoint": f"https://{self.host}/oidc"}).encode())
+        elif self.path == "/oidc/.well-known/oauth-authorization-server":
             endpoints = {"token": TOKEN_PATH, "authorization": "/oidc/v1/authorize"}
             urls = {f"{name}_endpoint": f"https://{self.host}{path}" for name, path in endpoints.items()}
             self._reply(200, json.dumps(urls).encode())
