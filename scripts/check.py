@@ -107,7 +107,8 @@ def _databricks_steps(settings: Settings) -> Iterator[Step]:
         yield Step(
             "session",
             connect,
-            "Check DATABRICKS_HTTP_PATH (warehouse: Connection details) and that the identity may use it.",
+            "Check DATABRICKS_HTTP_PATH (warehouse: Connection details), that the identity may use the warehouse, and "
+            "DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET where they are set.",
         )
         yield Step("warehouse", statement, "Start the SQL warehouse, or let it start by itself.")
         yield Step(

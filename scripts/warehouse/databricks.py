@@ -77,19 +77,20 @@ class DatabricksWarehouse:
 
     @contextmanager
     def load(self) -> Iterator[DatabricksLoadArea]:
-        """Rows count once the ledger names their load; what an earlier load left without that is cleared first."""
+        """Rows count once the ledger names their load; what an earlier load left without that is cleared first, and
+        so are its files."""
         self._clear_uncommitted()
         with self.volume_area() as area:
+            self._remove_files(area.root)
             yield area
 
     @contextmanager
     def volume_area(self) -> Iterator[DatabricksLoadArea]:
-        """An area of the volume, made sure of, that is empty again when it is left; leftovers of others go too."""
+        """A folder of its own in the volume, which is made sure of; the folder is removed when it is left."""
         schema, volume = self._settings.volume
         self.execute_native(f"CREATE SCHEMA IF NOT EXISTS {schema}")
         self.execute_native(f"CREATE VOLUME IF NOT EXISTS {schema}.{volume}")
         root = f"/Volumes/{self._settings.catalog}/{schema}/{volume}"
-        self._remove_files(root)
         area = DatabricksLoadArea(self, root, Path(self._staging_folder.name))
         try:
             yield area
@@ -97,7 +98,7 @@ class DatabricksWarehouse:
             area.close()
             with suppress(DatabricksError, PipelineError):
                 area.drop_scratch()
-                self._remove_files(root)
+                self._remove_files(area.folder)
 
     def put(self, path: Path, target: str) -> None:
         """Sends a local file to the volume."""
@@ -153,8 +154,8 @@ class DatabricksLoadArea:
 
     def __init__(self, warehouse: DatabricksWarehouse, root: str, staging_folder: Path) -> None:
         self._warehouse = warehouse
-        self._root = root
         self._folder = staging_folder / uuid4().hex
+        self.root, self.folder = root, f"{root}/{self._folder.name}"
         self._folder.mkdir()
         self._scratch: list[str] = []
         self._local = duckdb.connect(str(self._folder / "parsed.duckdb"))
@@ -163,17 +164,20 @@ class DatabricksLoadArea:
         return self._local.cursor()
 
     def stage(self, table: str) -> str:
-        return self.send(self._local.table(table), table)
+        return self._send(table)
 
     def send(self, rows: duckdb.DuckDBPyRelation, name: str) -> str:
-        """Sends a relation as Parquet files to a folder of the volume; returns the name by which SQL reads it."""
-        local = self._folder / name
-        self._local.register("sent_rows", rows)
+        """Sends a relation of any connection, under a name, as `stage` does a table of the parsers."""
+        self._local.register(name, rows.to_arrow_reader(FETCHED_ROWS))
+        return self._send(name)
+
+    def _send(self, table: str) -> str:
+        """Sends rows as Parquet files to a folder of the volume; returns the name by which SQL reads it."""
+        local = self._folder / table
         self._local.execute(
-            f"COPY sent_rows TO '{local}' (FORMAT parquet, COMPRESSION zstd, FILE_SIZE_BYTES '{PART_BYTES}')"
+            f"COPY {table} TO '{local}' (FORMAT parquet, COMPRESSION zstd, FILE_SIZE_BYTES '{PART_BYTES}')"
         )
-        self._local.unregister("sent_rows")
-        folder = f"{self._root}/{self._folder.name}/{name}"
+        folder = f"{self.folder}/{table}"
         for part in sorted(local.iterdir()):
             self._warehouse.put(part, f"{folder}/{part.name}")
             part.unlink()

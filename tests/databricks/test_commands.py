@@ -81,7 +81,7 @@ def test_check_names_a_state_that_does_not_answer(databricks_server: RehearsalSe
     assert_stopped_at(result, "state", "STATE_HOST")
 
 
-@pytest.mark.parametrize("missing", ["DATABRICKS_HTTP_PATH", "DATABRICKS_CATALOG", "DATABRICKS_TOKEN"])
+@pytest.mark.parametrize("missing", ["DATABRICKS_HTTP_PATH", "DATABRICKS_CATALOG"])
 def test_check_names_the_setting_that_is_missing(
     databricks_server: RehearsalServer, tmp_path: Path, missing: str
 ) -> None:

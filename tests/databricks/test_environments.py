@@ -147,7 +147,8 @@ def test_changed_rates_show_in_their_environment_only(stage: Stage, tmp_path: Pa
 def test_sqlmeshs_own_restatement_leaves_the_same_rows(stage: Stage) -> None:
     before = read_tables(stage.lab)
     with stage.lab.evaluated_windows() as windows:
-        plan(PROJECT_ROOT, "prod", stage.loaded_at, restate_models=["staging.*"])
+        # SQLMesh restates up to a whole second: one after the load, as it always is for a person.
+        plan(PROJECT_ROOT, "prod", stage.loaded_at + timedelta(seconds=1), restate_models=["staging.*"])
     assert {"staging.stg_account", *HISTORY_AND_MARTS} <= windows.keys()
     assert_same(before, read_tables(stage.lab))
 
