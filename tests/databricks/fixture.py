@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,16 @@ def java_version() -> int | None:
     return int(found[1]) if found else None
 
 
+@contextmanager
+def alone_at_the_jars() -> Iterator[None]:
+    """Servers start one after the other: the first fetches the jars, and Ivy's cache is no place for two at a time."""
+    lock = ROOT / ".cache" / "ivy.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
 def databricks_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RehearsalServer]:
     """Start the server, wait until it is ready, stop it at the end; skip where Java or its environment is missing."""
@@ -97,15 +109,16 @@ def databricks_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehe
     if not python.exists():
         pytest.skip(f"The Databricks rehearsal needs {python}: run `make test-databricks`, or set REHEARSAL_PYTHON.")
     folder = tmp_path_factory.mktemp("databricks")
-    with (folder / "server.log").open("w") as log:
+    with alone_at_the_jars(), (folder / "server.log").open("w") as log:
         command = [str(python), "-m", "tests.databricks.server", "--folder", str(folder)]
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-    try:
         deadline = time.monotonic() + START_SECONDS
         while not (folder / "ready.json").exists():
             if process.poll() is not None or time.monotonic() > deadline:
+                process.terminate()
                 pytest.fail(f"The rehearsal server did not start:\n{(folder / 'server.log').read_text()[-4000:]}")
             time.sleep(0.2)
+    try:
         yield RehearsalServer(folder)
     finally:
         process.terminate()
