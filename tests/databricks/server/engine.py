@@ -66,8 +66,9 @@ SETTINGS = {
     "spark.sql.legacy.parameterSubstitution.constantsOnly": "true",
 }
 # Short statements gain nothing from the second compiler and parallel collectors: without, the tests take half the CPU.
+# Its code cache is 48 MB otherwise, and full after some minutes: what is in use is then compiled again and again.
 # Out of memory, Spark would wait forever for a thread that is gone.
-JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError"
+JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError"
 # What a client may set for its session that means nothing here.
 IGNORED_SETTINGS = re.compile(r"spark\.(sql\.)?thriftserver\..*|query_tags|statement_timeout|use_cached_result", re.I)
 
