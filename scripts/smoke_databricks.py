@@ -31,12 +31,12 @@ from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS, Feed
 from scripts.pipeline import Job, job
 from scripts.settings import PROJECT_ROOT, databricks_of, load_settings
 from scripts.warehouse import Warehouse
-from scripts.warehouse.databricks import DatabricksWarehouse
+from scripts.warehouse.databricks import SCRATCH_SCHEMA, DatabricksWarehouse
 
 PREFIX = "lending_club_smoke_"
 PHYSICAL_PREFIX = "sqlmesh__"
 LAYERS = frozenset(folder.name for folder in (PROJECT_ROOT / "models").iterdir() if folder.is_dir())
-SCHEMAS = frozenset({"landing", *LAYERS, *(PHYSICAL_PREFIX + layer for layer in LAYERS)})
+SCHEMAS = frozenset({"landing", SCRATCH_SCHEMA, *LAYERS, *(PHYSICAL_PREFIX + layer for layer in LAYERS)})
 FIRST_AT, SECOND_AT = datetime(2024, 1, 15, 2), datetime(2024, 1, 16, 2)
 
 console = Console(highlight=False)

@@ -22,6 +22,8 @@ from scripts.settings import DatabricksSettings
 
 FETCHED_ROWS = 100_000
 SIGN_IN_SECONDS = 60
+# Scratch tables of a load; an earlier load's are dropped with it.
+SCRATCH_SCHEMA = "landing_scratch"
 # Parts of a load's Parquet files: large enough for the warehouse to read well, small enough to repeat when a PUT fails.
 PART_BYTES = "256MB"
 
@@ -78,11 +80,17 @@ class DatabricksWarehouse:
     @contextmanager
     def load(self) -> Iterator[DatabricksLoadArea]:
         """Rows count once the ledger names their load; what an earlier load left without that is cleared first, and
-        so are its files."""
+        so are its files and scratch tables."""
         self._clear_uncommitted()
         with self.volume_area() as area:
             self._remove_files(area.root)
-            yield area
+            self.execute_native(f"DROP SCHEMA IF EXISTS {SCRATCH_SCHEMA} CASCADE")
+            self.execute_native(f"CREATE SCHEMA {SCRATCH_SCHEMA}")
+            try:
+                yield area
+            finally:
+                with suppress(PipelineError):
+                    self.execute_native(f"DROP SCHEMA IF EXISTS {SCRATCH_SCHEMA} CASCADE")
 
     @contextmanager
     def volume_area(self) -> Iterator[DatabricksLoadArea]:
@@ -97,7 +105,6 @@ class DatabricksWarehouse:
         finally:
             area.close()
             with suppress(DatabricksError, PipelineError):
-                area.drop_scratch()
                 self._remove_files(area.folder)
 
     def put(self, path: Path, target: str) -> None:
@@ -157,7 +164,6 @@ class DatabricksLoadArea:
         self._folder = staging_folder / uuid4().hex
         self.root, self.folder = root, f"{root}/{self._folder.name}"
         self._folder.mkdir()
-        self._scratch: list[str] = []
         self._local = duckdb.connect(str(self._folder / "parsed.duckdb"))
 
     def parser(self) -> duckdb.DuckDBPyConnection:
@@ -184,15 +190,9 @@ class DatabricksLoadArea:
         return f'parquet."{folder}"'
 
     def scratch(self, name: str, query: str) -> str:
-        table = f"landing.{name}"
-        self._scratch.append(table)
+        table = f"{SCRATCH_SCHEMA}.{name}"
         self._warehouse.execute(f"CREATE OR REPLACE TABLE {table} AS {query}")
         return table
-
-    def drop_scratch(self) -> None:
-        """Drops the scratch tables on the warehouse."""
-        for table in self._scratch:
-            self._warehouse.execute(f"DROP TABLE IF EXISTS {table}")
 
     def close(self) -> None:
         """Lets go of the local files."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -185,8 +185,7 @@ def test_runs_that_fail_leave_history_and_marts_until_one_completes_the_load(
     )
 
     # The token expires.
-    with token_expiring_after(empty_server, "stg_account"):
-        ended = transform_command(stage)
+    ended = transform_command(stage, token_expiring_after(empty_server, "stg_account"))
     assert ended.exit_code in (PipelineError.exit_code, BlockingAuditError.exit_code), ended.output
     assert "token" in ended.output
     assert isinstance(ended.exception, SystemExit), ended.output
@@ -201,10 +200,11 @@ def test_runs_that_fail_leave_history_and_marts_until_one_completes_the_load(
     stage.lab.assert_equals(stage.reference)
 
 
-def transform_command(stage: Stage) -> Result:
-    """`pipeline transform` for the newest load, as a process of its own would run it."""
+def transform_command(stage: Stage, fault: AbstractContextManager[None] | None = None) -> Result:
+    """`pipeline transform` for the newest load, as a process of its own would run it, while something is wrong."""
     stage.lab.close()
-    ended = CliRunner().invoke(cli, ["transform", "--as-of", stage.loaded_at.isoformat()])
+    with fault or nullcontext():
+        ended = CliRunner().invoke(cli, ["transform", "--as-of", stage.loaded_at.isoformat()])
     stage.lab.open()
     return ended
 

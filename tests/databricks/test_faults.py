@@ -22,7 +22,7 @@ from scripts.feeds import ACCOUNT
 from scripts.ingest.load import ingest
 from scripts.pipeline import cli
 from scripts.settings import PROJECT_ROOT, load_settings
-from scripts.warehouse.databricks import DatabricksWarehouse
+from scripts.warehouse.databricks import SCRATCH_SCHEMA, DatabricksWarehouse
 from tests.databricks.fixture import RehearsalServer
 from tests.databricks.lab import Table, databricks_environment, execute, files_in_volume
 from tests.feed_strategies import write_feeds
@@ -110,6 +110,7 @@ class Desk:
         assert files_in_volume(self.server) == []
         tables = {name for _, name, *_ in execute(self.server, "SHOW TABLES IN landing")}
         assert tables == {"customer", "account", "reject", "load", "run"}
+        assert SCRATCH_SCHEMA not in {name for (name,) in execute(self.server, "SHOW SCHEMAS")}
 
     def expect(self, load: Load) -> None:
         """The landing zone must hold this load from now on."""
