@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import PREFIXES, SETTINGS
-from tests.databricks.fixture import RehearsalServer, databricks_server
+from tests.databricks.fixture import RehearsalServer, databricks_server, started_servers
 from tests.databricks.lab import forget_everything
 
 __all__ = ["databricks_server"]
@@ -19,7 +19,6 @@ __all__ = ["databricks_server"]
 # What Databricks understands and Spark does not: a rehearsal that changes more than this proves nothing.
 ALLOWED_REWRITES = {"create_volume", "current_catalog", "information_schema", "qualify", "volume_path"}
 
-servers: list[RehearsalServer] = []
 # Of the servers of pytest's worker processes, each of which has its own: statements, and rewrites by kind.
 worker_statements: list[int] = []
 worker_rewrites: Counter[str] = Counter()
@@ -54,14 +53,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "parity" not in item.path.name)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(fixturedef: Any) -> Generator[None, Any, Any]:
-    value = yield
-    if fixturedef.argname == "databricks_server":
-        servers.append(value)
-    return value
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Takes the counts of a worker that has ended."""
@@ -88,12 +79,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 def statement_count() -> int:
-    return sum(worker_statements) + sum(len(server.statements) for server in servers)
+    return sum(worker_statements) + sum(len(server.statements) for server in started_servers)
 
 
 def rewrites() -> Counter[str]:
     """How often each kind of rewrite was applied."""
-    return sum((server.rewrites for server in servers), start=worker_rewrites)
+    return sum((server.rewrites for server in started_servers), start=worker_rewrites)
 
 
 def not_allowed() -> list[str]:

@@ -78,6 +78,10 @@ class RehearsalServer:
         direct.open(urllib.request.Request(self.environment["HTTPS_PROXY"], data)).close()
 
 
+started_servers: list[RehearsalServer] = []
+"""The servers that this process has started: one, or none."""
+
+
 def java_version() -> int | None:
     """Major version of the Java that Spark would use; None without one."""
     home = os.environ.get("JAVA_HOME")
@@ -118,8 +122,9 @@ def databricks_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehe
                 process.terminate()
                 pytest.fail(f"The rehearsal server did not start:\n{(folder / 'server.log').read_text()[-4000:]}")
             time.sleep(0.2)
+    started_servers.append(RehearsalServer(folder))
     try:
-        yield RehearsalServer(folder)
+        yield started_servers[-1]
     finally:
         process.terminate()
         process.wait(timeout=60)
