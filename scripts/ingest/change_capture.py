@@ -100,16 +100,20 @@ def capture_changes(area: LoadArea, feed: Feed, received: str) -> CapturedChange
 def count_changes(warehouse: Warehouse, changes: CapturedChanges) -> ChangeCounts:
     """Counts the file's rows by kind; every row of the file is in exactly one of them."""
     key = changes.feed.key_column
-    ((received, new, changed, gone, unchanged, known_keys),) = warehouse.fetch(
+    # Not NOT IN: on a warehouse that is a join of every row with every other once the keys are too many to broadcast.
+    is_equal = f"NOT EXISTS (SELECT 1 FROM {changes.differing} AS other WHERE other.{key} = equal.{key})"
+    ((new, changed, gone, repeated, unchanged, equal_rows, known_keys),) = warehouse.fetch(
         f"""
         SELECT
-            (SELECT COUNT(*) FROM {changes.received}),
             COUNT(CASE WHEN NOT differing.is_known THEN present.{key} END),
             COUNT(CASE WHEN differing.is_known THEN present.{key} END),
             COUNT(CASE WHEN present.{key} IS NULL THEN 1 END),
+            COALESCE(SUM(present.copies_count - 1), 0),
+            (SELECT COUNT(*) FROM {changes.known} AS equal WHERE {is_equal}),
             (
-                SELECT COUNT(*) FROM {changes.known}
-                WHERE NOT {key} IN (SELECT {key} FROM {changes.differing})
+                SELECT COUNT(*)
+                FROM (SELECT {_trimmed(changes.feed.key, "file")} AS {key} FROM {changes.received} AS file) AS equal
+                WHERE {is_equal}
             ),
             (
                 SELECT
@@ -126,7 +130,8 @@ def count_changes(warehouse: Warehouse, changes: CapturedChanges) -> ChangeCount
         changed_count=changed,
         gone_count=gone,
         unchanged_count=unchanged,
-        duplicate_count=received - new - changed - unchanged,
+        # A key whose rows are all known: what the file holds beyond one of each is a copy.
+        duplicate_count=int(repeated) + equal_rows - unchanged,
         known_key_count=known_keys,
     )
 
