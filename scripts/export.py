@@ -122,8 +122,8 @@ def export_marts(warehouse: Warehouse, output_path: str | Path, reflects: Reflec
             with ThreadPoolExecutor(1) as finisher:
                 finishing = []
                 for mart in MARTS:
-                    parquet, row_count = _draft_parquet(warehouse, mart, folder, token)
-                    finishing.append(finisher.submit(_finish_drafts, mart, folder, token, parquet, row_count))
+                    row_count = _draft_parquet(warehouse, mart, folder, token)
+                    finishing.append(finisher.submit(_finish_drafts, mart, folder, token, row_count))
                 drafts = [draft for finished in finishing for draft in finished.result()]
             loaded_at = _last_change(warehouse, reflects.loaded_at)
             exported = [_publish(draft) for draft in drafts]
@@ -180,8 +180,8 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _draft_parquet(warehouse: Warehouse, mart: Mart, folder: Path, token: str) -> tuple[Path, int]:
-    """Writes a mart to a Parquet file under a temporary name; returns its path and rows."""
+def _draft_parquet(warehouse: Warehouse, mart: Mart, folder: Path, token: str) -> int:
+    """Writes a mart to a Parquet file under its temporary name; returns the rows."""
     table = f"marts.{mart.name}"
     columns = ", ".join(name for name, _ in mart.columns)
     path = _draft_path(folder / f"{mart.name}.parquet", token)
@@ -192,16 +192,16 @@ def _draft_parquet(warehouse: Warehouse, mart: Mart, folder: Path, token: str) -
             f"{table} has {expected} rows, of which {row_count} arrived at the export: nothing was exported. "
             "Run the export again; if it happens again, look at the connection to the warehouse."
         )
-    return path, row_count
+    return row_count
 
 
-def _finish_drafts(mart: Mart, folder: Path, token: str, parquet: Path, row_count: int) -> list[_Draft]:
-    """Makes the CSV of a Parquet draft, and both safe on the disk."""
-    csv_target = folder / f"{mart.name}.csv"
-    csv = _draft_path(csv_target, token)
+def _finish_drafts(mart: Mart, folder: Path, token: str, row_count: int) -> list[_Draft]:
+    """Makes the CSV of a mart's Parquet draft, and both safe on the disk."""
+    targets = [folder / f"{mart.name}.{suffix}" for suffix in ("parquet", "csv")]
+    parquet, csv = (_draft_path(target, token) for target in targets)
     _write_csv(mart, parquet, csv)
     drafts = []
-    for target, path in ((folder / f"{mart.name}.parquet", parquet), (csv_target, csv)):
+    for target, path in zip(targets, (parquet, csv), strict=True):
         with path.open("r+b") as file:
             os.fsync(file.fileno())
         drafts.append(_Draft(mart, target, path, row_count, path.stat().st_size, _sha256(path)))

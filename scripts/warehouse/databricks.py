@@ -22,7 +22,7 @@ from scripts.settings import DatabricksSettings
 
 FETCHED_ROWS = 100_000
 SIGN_IN_SECONDS = 60
-# Scratch tables of a load; an earlier load's are dropped with it.
+# Holds the scratch tables of the load under way, and is there only as long.
 SCRATCH_SCHEMA = "landing_scratch"
 # Parts of a load's Parquet files: large enough for the warehouse to read well, small enough to repeat when a PUT fails.
 PART_BYTES = "256MB"
@@ -80,12 +80,11 @@ class DatabricksWarehouse:
     @contextmanager
     def load(self) -> Iterator[DatabricksLoadArea]:
         """Rows count once the ledger names their load; what an earlier load left without that is cleared first, and
-        so are its files and scratch tables."""
+        so are its files. Its scratch tables go with this load's."""
         self._clear_uncommitted()
         with self.volume_area() as area:
             self._remove_files(area.root)
-            self.execute_native(f"DROP SCHEMA IF EXISTS {SCRATCH_SCHEMA} CASCADE")
-            self.execute_native(f"CREATE SCHEMA {SCRATCH_SCHEMA}")
+            self.execute_native(f"CREATE SCHEMA IF NOT EXISTS {SCRATCH_SCHEMA}")
             try:
                 yield area
             finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,7 @@ class DuckDBWarehouse:
 
     @contextmanager
     def load(self) -> Iterator[DuckDBLoadArea]:
-        area = DuckDBLoadArea(self._connection)
-        try:
+        with closing(DuckDBLoadArea(self._connection)) as area:
             self._connection.execute("BEGIN")
             try:
                 yield area
@@ -59,8 +58,6 @@ class DuckDBWarehouse:
                 self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
-        finally:
-            area.close()
 
 
 class DuckDBLoadArea:
