@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from scripts.pipeline import cli
+from scripts.settings import databricks_of, load_settings
+from scripts.warehouse.databricks import DatabricksWarehouse
+from tests.compare import assert_same_rows
 from tests.databricks.fixture import RehearsalServer
 from tests.databricks.lab import Table, databricks_environment
 from tests.feed_strategies import write_feeds
-from tests.lab import environment_of
+from tests.lab import Rows, environment_of
 from tests.reference import Load, Reference
 
 pytestmark = pytest.mark.databricks
@@ -64,9 +68,7 @@ def test_check_names_a_wrong_secret(databricks_server: RehearsalServer, tmp_path
     assert_stopped_at(result, "session", "invalid_client")
 
 
-def test_check_names_a_certificate_that_is_not_trusted(
-    databricks_server: RehearsalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_check_names_a_certificate_that_is_not_trusted(databricks_server: RehearsalServer, tmp_path: Path) -> None:
     (tmp_path / "none.pem").write_text("")
     result = check(databricks_server, tmp_path, SSL_CERT_FILE=str(tmp_path / "none.pem"))
     assert_stopped_at(result, "DNS and TLS", "certificate", "SSL_CERT_FILE")
@@ -107,16 +109,12 @@ def test_marts_of_a_duckdb_run_are_published_and_replaced(empty_server: Rehearsa
         assert "for_all.account_summary" in published.output
         assert published.output.count("money checked") == 2
         for name in ("account_summary", "customer_profile"):
-            assert read(empty_server, tmp_path, f"for_all.{name}") == reference.tables()[f"marts.{name}"]
+            assert_same_rows(reference.tables()[f"marts.{name}"], read(empty_server, tmp_path, f"for_all.{name}"), name)
 
 
-def read(server: RehearsalServer, folder: Path, table: str) -> list[dict[str, object]]:
-    from scripts.settings import databricks_of, load_settings
-    from scripts.warehouse.databricks import DatabricksWarehouse
-
-    with databricks_environment(server, folder):
-        warehouse = DatabricksWarehouse(databricks_of(load_settings()))
-        try:
-            return sorted(Table.read(warehouse, table).rows, key=lambda row: str(next(iter(row.values()))))
-        finally:
-            warehouse.close()
+def read(server: RehearsalServer, folder: Path, table: str) -> Rows:
+    with (
+        databricks_environment(server, folder),
+        closing(DatabricksWarehouse(databricks_of(load_settings()))) as warehouse,
+    ):
+        return Table.read(warehouse, table).rows
