@@ -53,19 +53,21 @@ def capture_changes(area: LoadArea, feed: Feed, received: str) -> CapturedChange
     """Compares the received rows (`feed.columns`, text, never NULL) with what the committed loads left known."""
     key = feed.key_column
     columns = ", ".join(feed.columns)
+    is_committed = f"loaded_at IN (SELECT loaded_at FROM landing.load WHERE feed = '{feed.name}')"
     known = area.scratch(
         f"known_{feed.name}",
         f"""
-        WITH latest AS (
-            SELECT {key}, MAX(loaded_at) AS loaded_at
+        -- Before a key's new rows there is nothing, or its tombstone: only the other rows end what was known.
+        WITH ended AS (
+            SELECT {key}, MAX(loaded_at) AS ended_at
             FROM landing.{feed.name}
-            WHERE loaded_at IN (SELECT loaded_at FROM landing.load WHERE feed = '{feed.name}')
+            WHERE change_type <> 'new' AND {is_committed}
             GROUP BY {key}
         )
         SELECT known.{key}, known.rows_for_key_count, {", ".join(f"known.{name}" for name in feed.columns)}
         FROM landing.{feed.name} AS known
-        JOIN latest ON latest.{key} = known.{key} AND latest.loaded_at = known.loaded_at
-        WHERE known.change_type <> 'gone'
+        LEFT JOIN ended ON ended.{key} = known.{key}
+        WHERE known.change_type <> 'gone' AND {is_committed} AND loaded_at >= COALESCE(ended_at, loaded_at)
         """,
     )
     differing = area.scratch(

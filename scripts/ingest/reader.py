@@ -1,9 +1,8 @@
 """Reads a feed file into a table: every line of it becomes a row, a reject, or the reason to refuse the file.
 
-DuckDB parses the file. Whether it did so completely is not left to its word: one pass over the bytes has counted what
-the file holds, and the rows have to hold exactly as much (`_Tally.accounts_for`). Where they do not, because lines are
-damaged, the file is split into sound and damaged records (`reader_split`), DuckDB parses the sound ones, and the counts
-have to agree again.
+The file is split into sound and damaged records (`reader_split`), and DuckDB parses the sound ones. Whether it did so
+completely is not left to its word: the bytes of the sound records are counted, and the rows have to hold exactly as
+much (`_Tally.accounts_for`).
 """
 
 from __future__ import annotations
@@ -93,9 +92,8 @@ def read_feed(
 ) -> ParsedFeed:
     """Read `path` into `received_<feed>` and `rejected_<feed>`, tables that replace those of an earlier call.
 
-    Runs no transaction statement. An unquoted, undamaged file costs one pass for the counts and DuckDB's parallel
-    parse; one with quotes is parsed on one thread (DuckDB 1.5 can lose rows at the borders between threads there); a
-    damaged one is read, split, and parsed once more.
+    Runs no transaction statement. DuckDB 1.5 can lose rows of a file with quotes at the borders between threads: where
+    the counts show that it did, the file is parsed once more, on one thread.
 
     Args:
         encoding: utf-8, utf-16 or latin-1.
@@ -149,31 +147,27 @@ def _read(
     connection.execute(
         f"CREATE TABLE {rejects_table} (line_number BIGINT, reason VARCHAR, detail VARCHAR, raw_text VARCHAR)"
     )
-    # DuckDB raises, and so ends the caller's transaction, where line ends are mixed or a line overflows its buffer.
-    if scan.counts.has_one_kind_of_line_end and not scan.has_long_line:
-        _parse(connection, rows_table, feed, columns, scan.text_path, scan.counts, is_sound=False)
-        tally = _tally(connection, rows_table, feed, data)
-        is_complete = tally.accounts_for(data, len(columns))
+    sound_path = folder / "sound.csv"
+    first_line = header_counter.counts.line_ends + 1
+    with scan.text_path.open("rb") as source, sound_path.open("wb") as sound:
+        source.seek(scan.text_offset + len(header))
+        damaged = split_damaged(source, len(columns), first_line, sound)
+        rejected, rejected_lines = _insert_rejects(connection, rejects_table, damaged)
+    counts = _count(sound_path)
+    is_complete = counts.lines + rejected_lines == data.lines
+    for is_parallel in (True, False) if counts.quotes else (True,):
+        _parse(connection, rows_table, feed, columns, sound_path, is_parallel=is_parallel)
+        tally = _tally(connection, rows_table, feed, counts)
+        if tally.accounts_for(counts, len(columns)):
+            break
     else:
         is_complete = False
-
-    rejected = 0
     if not is_complete:
-        sound_path = folder / "sound.csv"
-        first_line = header_counter.counts.line_ends + 1
-        with scan.text_path.open("rb") as source, sound_path.open("wb") as sound:
-            source.seek(scan.text_offset + len(header))
-            damaged = split_damaged(source, len(columns), first_line, sound)
-            rejected, rejected_lines = _insert_rejects(connection, rejects_table, damaged)
-        sound_counts = _count(sound_path)
-        _parse(connection, rows_table, feed, columns, sound_path, sound_counts, is_sound=True)
-        tally = _tally(connection, rows_table, feed, sound_counts)
-        if not tally.accounts_for(sound_counts, len(columns)) or sound_counts.lines + rejected_lines != data.lines:
-            raise FeedRefusedError(
-                f"{path}: not every line could be accounted for. It has {data.lines} lines after the header, of which "
-                f"{rejected_lines} are damaged and {sound_counts.lines} sound, and the latter gave {tally.rows} rows. "
-                f"Nothing is read rather than a line lost: please report this, with the file."
-            )
+        raise FeedRefusedError(
+            f"{path}: not every line could be accounted for. It has {data.lines} lines after the header, of which "
+            f"{rejected_lines} are damaged and {counts.lines} sound, and the latter gave {tally.rows} rows. "
+            f"Nothing is read rather than a line lost: please report this, with the file."
+        )
     after = path.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or scan.byte_count != after.st_size:
         raise FeedRefusedError(f"{path} changed while it was being read. Run again when it has been written.")
@@ -220,29 +214,25 @@ def _parse(
     feed: Feed,
     columns: tuple[str, ...],
     path: Path,
-    counts: ByteCounts,
     *,
-    is_sound: bool,
+    is_parallel: bool,
 ) -> None:
-    """Fill `table` from a UTF-8 file. Lines that DuckDB cannot parse are left out; the tally finds that out.
-
-    A file known to be sound has no header and is read without the strict mode, which raises on a CR in quotes.
-    """
+    """Fill `table` from a UTF-8 file without a header. Rows that DuckDB loses are missing; the tally finds that out."""
     types = ", ".join(f"{_literal(column)}: 'VARCHAR'" for column in columns)
     names = ", ".join(_literal(column) for column in columns)
-    is_parallel = counts.quotes == 0
     options = {
         "columns": f"{{{types}}}",
         "force_not_null": f"[{names}]",
         "auto_detect": "false",
-        "header": str(not is_sound).lower(),
+        "header": "false",
         "delim": "','",
         "quote": "'\"'",
         "escape": "'\"'",
-        "strict_mode": str(not is_sound).lower(),
+        # It raises on a CR in quotes.
+        "strict_mode": "false",
         "ignore_errors": "true",
         "parallel": str(is_parallel).lower(),
-        "max_line_size": str(2 * MAX_RECORD_BYTES if is_sound else MAX_RECORD_BYTES),
+        "max_line_size": str(2 * MAX_RECORD_BYTES),
         "buffer_size": str(BUFFER_BYTES),
         "compression": "'none'",
         "hive_partitioning": "false",
@@ -268,7 +258,7 @@ def _tally(connection: duckdb.DuckDBPyConnection, table: str, feed: Feed, text: 
     sums = [_sum_over(feed, f"strlen({{0}}) - strlen(replace({{0}}, {character}, ''))") for character in _SPECIAL]
     sums.append(_sum_over(feed, f"strlen({divided}) - strlen(replace({divided}, chr(10), ''))"))
     sums.append(_sum_over(feed, f"strlen({divided}) - strlen(regexp_replace({divided}, '\\n+', chr(10), 'g'))"))
-    holding = " OR ".join(f"contains({' || '.join(feed.columns)}, {character})" for character in _SPECIAL)
+    holding = " OR ".join(f"contains({column}, {character})" for column in feed.columns for character in _SPECIAL)
     return _Tally(rows, size, *_one_row(connection, f"SELECT {', '.join(sums)} FROM {table} WHERE {holding}"))
 
 

@@ -62,10 +62,6 @@ class ByteCounts:
         """Bytes that are neither comma nor quote nor line end: none of them is ever markup."""
         return self.total - self.delimiters - self.quotes - self.line_feeds - self.carriage_returns
 
-    @property
-    def has_one_kind_of_line_end(self) -> bool:
-        return self.carriage_returns in (0, self.line_ends) and self.line_feeds in (0, self.line_ends)
-
 
 class ByteCounter:
     """Counts text that arrives in pieces."""
@@ -73,15 +69,11 @@ class ByteCounter:
     def __init__(self) -> None:
         self._sums = ByteCounts()
         self._last = -1
-        self.has_long_line = False
-        """Some piece held no line end although more text followed it."""
-        self._piece_without_line_end = False
 
     def add(self, piece: bytes) -> None:
         """Count the next piece of the text."""
         if not piece:
             return
-        self.has_long_line |= self._piece_without_line_end
         array = np.frombuffer(piece, np.uint8)
         is_line_feed = array == _LINE_FEED
         carriage_returns, pairs, last = piece.count(b"\r"), 0, self._last
@@ -104,7 +96,6 @@ class ByteCounter:
             pairs=sums.pairs + pairs,
             empty_lines=sums.empty_lines + neighbours - pairs,
         )
-        self._piece_without_line_end = line_feeds + carriage_returns == 0
         self._last = piece[-1]
 
     @property
@@ -125,7 +116,6 @@ class FileScan:
         text_offset: Bytes of `text_path` before the text (a byte order mark).
         head: The text's first bytes, at most `HEAD_BYTES`.
         counts: Counts of the whole text, header included.
-        has_long_line: Some line may be longer than `CHUNK_BYTES`.
     """
 
     sha256: str
@@ -134,7 +124,6 @@ class FileScan:
     text_offset: int
     head: bytes
     counts: ByteCounts
-    has_long_line: bool
 
 
 def encoding_name(encoding: str) -> str:
@@ -199,7 +188,7 @@ def _scan(source: BinaryIO, path: Path, encoding: str, copy: BinaryIO | None, te
         byte_count += len(received)
         if not received:
             break
-    return FileScan(digest.hexdigest(), byte_count, text_path, text_offset, head, counter.counts, counter.has_long_line)
+    return FileScan(digest.hexdigest(), byte_count, text_path, text_offset, head, counter.counts)
 
 
 def _wrong_encoding(path: Path, encoding: str, line: int, offset: int, head: bytes) -> str:

@@ -1,9 +1,10 @@
-"""The careful path for a damaged file: sound records go to one file, all ended by LF, and each damaged one is cut out.
+"""Splits a feed file: its sound records go to one file, all ended by LF, and each damaged one is cut out.
 
 The grammar is that of RFC 4180, as Python's `csv` module reads it with `strict=True`: a quote opens a field only as the
 field's first character, is doubled inside it, and the quote that closes it is followed by a comma or a line end. LF,
-CR LF and a lone CR all end a line. One regular expression swallows whole runs of sound records, so that Python steps
-in at the damaged ones only.
+CR LF and a lone CR all end a line. Runs of plain lines, in which nothing needs the grammar, are found by counting their
+commas; one regular expression swallows runs of sound records among the rest, so that Python steps in at the damaged
+ones only.
 
 A quote that is never closed would swallow all that follows. So of a damaged record that takes up several lines only the
 first line is rejected, and reading goes on with the next one, where (1) the quote is not closed within
@@ -14,14 +15,20 @@ record by itself. Otherwise the record is all of these lines.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
+
+import numpy as np
 
 MAX_RECORD_BYTES = 2_000_000
 """Longest record, its line end included."""
 
 READ_BYTES = 1 << 22
+
+# Short, for beyond a line that is not plain most often plain ones follow.
+_RUN_LINES = 64
 
 _LINE_END = re.compile(rb"\r\n?|\n")
 _QUOTED = re.compile(rb'"(?:[^"]++|"")*+"')
@@ -173,11 +180,18 @@ def split_damaged(source: BinaryIO, field_count: int, first_line: int, sound: Bi
     `sound` gets whole lines only: a missing final line end is added.
     """
     line = rb"(?:" + _FIELD + (rb"," + _FIELD) * (field_count - 1) + rb")?+"
-    run = re.compile(rb"(?:" + line + rb"(?:\r\n?|\n))*+")
+    run = re.compile(rb"(?:" + line + rb"(?:\r\n?|\n)){0,%d}+" % _RUN_LINES)
     ended_line = re.compile(rb"(" + line + rb")(?:\r\n?|\n)")
     reader = RecordReader(field_count, is_last=False)
     buffer, position, line_number = b"", 0, first_line
+    odd_lines: list[int] = []
     while True:
+        plain_end = odd_lines[bisect_left(odd_lines, position)] if odd_lines else position
+        if plain_end > position:
+            text = buffer[position:plain_end]
+            sound.write(text.replace(b"\r\n", b"\n"))
+            line_number += text.count(b"\n")
+            position = plain_end
         match = run.match(buffer, position, min(len(buffer), position + MAX_RECORD_BYTES))
         end = match.end() if match else position
         if end > position:
@@ -199,6 +213,7 @@ def split_damaged(source: BinaryIO, field_count: int, first_line: int, sound: Bi
             piece = source.read(READ_BYTES)
             reader.is_last = not piece
             buffer, position = buffer[position:] + piece, 0
+            odd_lines = _odd_lines(buffer, field_count)
             continue
         raw = buffer[position : record.end]
         line_count = 1 + _line_ends(raw)
@@ -206,6 +221,7 @@ def split_damaged(source: BinaryIO, field_count: int, first_line: int, sound: Bi
             sound.write(_quoted_anew(record.fields) + b"\n")
         elif record.reason == "line_too_long":
             buffer, next_position, size = _skip_line(source, reader, buffer, position)
+            odd_lines = _odd_lines(buffer, field_count)
             detail = f"the line has {size} bytes, at most {MAX_RECORD_BYTES} are read; raw_text is its beginning"
             text_start = raw[:MAX_RECORD_BYTES].decode("utf-8", "ignore")
             yield DamagedRecord(line_number, 1, record.reason, detail, text_start)
@@ -214,6 +230,23 @@ def split_damaged(source: BinaryIO, field_count: int, first_line: int, sound: Bi
         else:
             yield DamagedRecord(line_number, line_count, record.reason, record.detail, raw.decode())
         position, line_number = record.next_position, line_number + line_count
+
+
+def _odd_lines(buffer: bytes, field_count: int) -> list[int]:
+    """Where the lines start that are not plain, in order, and the end of the buffer; empty if it holds a lone CR.
+
+    A plain line is a sound record by itself: it holds no quote, has as many commas as a record, and is ended.
+    """
+    if buffer.count(b"\r") != buffer.count(b"\r\n"):
+        return []
+    array = np.frombuffer(buffer, np.uint8)
+    ends = np.flatnonzero(array == 0x0A) + 1
+    starts = np.concatenate(([0], ends))
+    commas = np.searchsorted(np.flatnonzero(array == 0x2C), starts)
+    is_plain = np.zeros(len(starts), bool)
+    is_plain[:-1] = (np.diff(commas) == field_count - 1) & (np.diff(starts) <= MAX_RECORD_BYTES)
+    is_plain[np.searchsorted(ends, np.flatnonzero(array == 0x22), side="right")] = False
+    return [*starts[~is_plain].tolist(), len(buffer)]
 
 
 def _skip_line(source: BinaryIO, reader: RecordReader, buffer: bytes, position: int) -> tuple[bytes, int, int]:

@@ -439,8 +439,8 @@ def test_a_row_that_the_parser_loses_is_not_lost_silently(
 ) -> None:
     parse = reader._parse
 
-    def parse_and_lose(opened: duckdb.DuckDBPyConnection, table: str, *rest: object, is_sound: bool) -> None:
-        parse(opened, table, *rest, is_sound=is_sound)  # type: ignore[arg-type]
+    def parse_and_lose(opened: duckdb.DuckDBPyConnection, table: str, *rest: object, is_parallel: bool) -> None:
+        parse(opened, table, *rest, is_parallel=is_parallel)  # type: ignore[arg-type]
         opened.execute(f"CREATE OR REPLACE TABLE {table} AS FROM {table} {lost}")
 
     monkeypatch.setattr(reader, "_parse", parse_and_lose)
