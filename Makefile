@@ -127,6 +127,10 @@ test: setup  ## All tests but the long and the Databricks ones: SQLMesh's unit t
 test-properties: setup  ## The property tests with 200 random sequences of loads instead of 20 (long)
 	@PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-$(PROPERTY_EXAMPLES_LONG)} $(PY) -m pytest -n $(PYTEST_WORKERS) -m properties $(ARGS)
 
+.PHONY: test-scale
+test-scale: setup  ## The marts of a generated feed of ACCOUNTS=5000000 against the plain reference (long)
+	@SCALE_ACCOUNTS=$(ACCOUNTS) $(PY) -m pytest tests/e2e/test_generated_feed.py $(ARGS)
+
 # Each worker has a server of its own and takes whole files.
 .PHONY: test-databricks
 test-databricks:  ## The Databricks gateway against a real Spark with Delta Lake (needs Java 17 or newer)
@@ -140,7 +144,7 @@ test-databricks:  ## The Databricks gateway against a real Spark with Delta Lake
 	exec $(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder $(DATABRICKS_TESTS) $(ARGS)
 
 .PHONY: smoke-databricks
-smoke-databricks: setup  ## The sample through a real Databricks workspace, in a schema prefix that it removes (needs the settings)
+smoke-databricks: setup  ## The sample through a real Databricks workspace, in an empty catalog that it cleans up (needs the settings)
 	@$(PY) -m scripts.smoke_databricks $(ARGS)
 
 .PHONY: bench
