@@ -15,6 +15,7 @@ UV_VERSION := 0.13.9
 PY := $(VENV)/bin/python
 ARGS ?=
 PYTEST_WORKERS ?= 2
+SPARK_WORKERS ?= 3
 PROPERTY_EXAMPLES_LONG := 200
 UI_PORT ?= 8000
 DATABRICKS_TESTS ?= tests/databricks
@@ -131,7 +132,7 @@ test-properties: setup  ## The property tests with 200 random sequences of loads
 test-scale: setup  ## The marts of a generated feed of ACCOUNTS=5000000 against the plain reference (long)
 	@SCALE_ACCOUNTS=$(ACCOUNTS) $(PY) -m pytest tests/e2e/test_generated_feed.py $(ARGS)
 
-# Each worker has a server of its own and takes whole files.
+# Each worker has a server of its own (3 GB) and takes whole files. One more than cores: they wait a lot.
 .PHONY: test-databricks
 test-databricks:  ## The Databricks gateway against a real Spark with Delta Lake (needs Java 17 or newer)
 	@java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; \
@@ -141,7 +142,7 @@ test-databricks:  ## The Databricks gateway against a real Spark with Delta Lake
 		exit 0; \
 	fi; \
 	$(MAKE) --no-print-directory setup && { $(call set_up,$(SPARK_VENV),tests/databricks/requirements.txt); } && \
-	exec $(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder $(DATABRICKS_TESTS) $(ARGS)
+	exec $(PY) -m pytest -n $(SPARK_WORKERS) --dist loadfile --no-loadscope-reorder $(DATABRICKS_TESTS) $(ARGS)
 
 .PHONY: smoke-databricks
 smoke-databricks: setup  ## The sample through a real Databricks workspace, in an empty catalog that it cleans up (needs the settings)

@@ -154,15 +154,13 @@ def _read(
         damaged = split_damaged(source, len(columns), first_line, sound)
         rejected, rejected_lines = _insert_rejects(connection, rejects_table, damaged)
     counts = _count(sound_path)
-    is_complete = counts.lines + rejected_lines == data.lines
-    for is_parallel in (True, False) if counts.quotes else (True,):
+    for is_parallel in (True, False):
         _parse(connection, rows_table, feed, columns, sound_path, is_parallel=is_parallel)
         tally = _tally(connection, rows_table, feed, counts)
-        if tally.accounts_for(counts, len(columns)):
+        is_complete = tally.accounts_for(counts, len(columns))
+        if is_complete or not counts.quotes:
             break
-    else:
-        is_complete = False
-    if not is_complete:
+    if not is_complete or counts.lines + rejected_lines != data.lines:
         raise FeedRefusedError(
             f"{path}: not every line could be accounted for. It has {data.lines} lines after the header, of which "
             f"{rejected_lines} are damaged and {counts.lines} sound, and the latter gave {tally.rows} rows. "

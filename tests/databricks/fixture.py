@@ -64,9 +64,10 @@ class RehearsalServer:
         """Answer the next requests 503 with this Retry-After."""
         self._set_faults(unavailable=requests, retry_after_seconds=retry_after_seconds)
 
-    def drop_connection(self, pattern: str, *, executed: bool, times: int = 1) -> None:
-        """Cut the connection at the next statements that match the regular expression, after or before running them."""
-        self._set_faults(drops=[{"pattern": pattern, "executed": executed, "times": times}])
+    def drop_connection(self, *patterns: str, executed: bool, times: int = 1) -> None:
+        """Cut the connection at the next statements that match each of the regular expressions, after or before
+        running them."""
+        self._set_faults(drops=[{"pattern": pattern, "executed": executed, "times": times} for pattern in patterns])
 
     def clear_faults(self) -> None:
         """Work properly again."""

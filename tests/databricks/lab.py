@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,6 +96,19 @@ def forget_everything(server: RehearsalServer, folder: Path) -> None:
     with databricks_environment(server, folder):
         schemas = [name for (name,) in execute(server, "SHOW SCHEMAS") if name != "default"]
         execute(server, *(f"DROP SCHEMA `{name}` CASCADE" for name in schemas))
+
+
+@contextmanager
+def cut_after(server: RehearsalServer, *patterns: str) -> Iterator[None]:
+    """The connection is cut after a statement that matches was run, once for each pattern; checks that the client then
+    sent it again."""
+    server.drop_connection(*patterns, executed=True)
+    logged = len(server.statements)
+    yield
+    sent = [statement.sql for statement in server.statements[logged:]]
+    for pattern in patterns:
+        texts = [sql for sql in sent if re.search(pattern, sql)]
+        assert len(texts) > len(set(texts)), f"{pattern} was not sent again"
 
 
 def files_in_volume(server: RehearsalServer) -> list[str]:

@@ -24,7 +24,7 @@ from scripts.pipeline import cli
 from scripts.settings import PROJECT_ROOT, databricks_of, load_settings
 from scripts.warehouse.databricks import SCRATCH_SCHEMA, DatabricksWarehouse
 from tests.databricks.fixture import RehearsalServer
-from tests.databricks.lab import Table, databricks_environment, execute, files_in_volume
+from tests.databricks.lab import Table, cut_after, databricks_environment, execute, files_in_volume
 from tests.feed_strategies import write_feeds
 from tests.lab import assert_same_tables
 from tests.reference import Load, Reference
@@ -147,48 +147,47 @@ def test_feed_that_breaks_the_contract_is_refused_and_writes_nothing(desk: Desk)
     desk.assert_each_load_once()
 
 
-@pytest.mark.parametrize(
-    ("pattern", "when", "is_taken"),
-    [
-        ("PUT .*account", "after", False),
-        ("INSERT INTO landing.account", "before", False),
-        ("INSERT INTO landing.load", "before", False),
-        ("INSERT INTO landing.load", "after", True),
-    ],
-    ids=["files sent", "half of the rows written", "rows written", "ledger written"],
-)
-def test_ingest_that_was_killed_is_repeated_as_if_it_had_not_begun(
-    desk: Desk, pattern: str, when: str, is_taken: bool
-) -> None:
+def test_ingest_that_was_killed_is_repeated_as_if_it_had_not_begun(desk: Desk) -> None:
+    """Killed at four moments one after the other: each goes on with what the one before left behind."""
     load = desk.write_next()
-    killed = subprocess.run(
-        [sys.executable, "-c", DYING_INGEST, load.loaded_at.isoformat(), pattern, when],
-        cwd=PROJECT_ROOT,
-        env={**os.environ, "INPUT_PATH": str(desk.folder / "inputs")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert killed.returncode == KILLED, killed.stderr
-    assert files_in_volume(desk.server)
-    if is_taken:
-        desk.expect(load)
-    # The same files, a little later.
+    for pattern, when in (
+        ("PUT .*account", "after"),
+        ("INSERT INTO landing.account", "before"),
+        ("INSERT INTO landing.load", "before"),
+        ("INSERT INTO landing.load", "after"),
+    ):
+        desk.loaded_at += timedelta(minutes=1)
+        killed = subprocess.run(
+            [sys.executable, "-c", DYING_INGEST, desk.loaded_at.isoformat(), pattern, when],
+            cwd=PROJECT_ROOT,
+            env={**os.environ, "INPUT_PATH": str(desk.folder / "inputs")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert killed.returncode == KILLED, killed.stderr
+        assert files_in_volume(desk.server)
+    # The ledger was written by the last of them: that load is taken, none of the others is.
+    desk.expect(Load(desk.loaded_at, load.customer, load.account))
     desk.loaded_at += timedelta(minutes=1)
     desk.expect(Load(desk.loaded_at, load.customer, load.account))
     desk.ingest()
     desk.assert_each_load_once()
 
 
-@pytest.mark.parametrize(
-    ("pattern", "executed"),
-    [("CREATE OR REPLACE", False), ("INSERT INTO landing.account", True), ("INSERT INTO landing.load", True)],
-)
-def test_load_is_taken_once_where_the_connection_is_cut_at_a_statement(
-    desk: Desk, pattern: str, executed: bool
-) -> None:
+WRITES = ("CREATE OR REPLACE", "INSERT INTO landing.account", "INSERT INTO landing.load")
+
+
+def test_load_is_taken_once_where_the_connection_is_cut_after_statements_were_run(desk: Desk) -> None:
     desk.expect(desk.write_next())
-    desk.server.drop_connection(pattern, executed=executed)
+    with cut_after(desk.server, *WRITES):
+        desk.ingest()
+    desk.assert_each_load_once()
+
+
+def test_load_is_taken_once_where_the_connection_is_cut_before_statements_are_run(desk: Desk) -> None:
+    desk.expect(desk.write_next())
+    desk.server.drop_connection(*WRITES, executed=False)
     desk.ingest()
     desk.assert_each_load_once()
 
