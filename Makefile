@@ -16,6 +16,7 @@ PY := $(VENV)/bin/python
 ARGS ?=
 PYTEST_WORKERS ?= 2
 SPARK_WORKERS ?= 3
+PROPERTY_WORKERS ?= 4
 PROPERTY_EXAMPLES_LONG := 200
 UI_PORT ?= 8000
 DATABRICKS_TESTS ?= tests/databricks
@@ -126,7 +127,7 @@ test: setup  ## All tests but the long and the Databricks ones: SQLMesh's unit t
 
 .PHONY: test-properties
 test-properties: setup  ## The property tests with 200 random sequences of loads instead of 20 (long)
-	@PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-$(PROPERTY_EXAMPLES_LONG)} $(PY) -m pytest -n $(PYTEST_WORKERS) -m properties $(ARGS)
+	@PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-$(PROPERTY_EXAMPLES_LONG)} $(PY) -m pytest -n $(PROPERTY_WORKERS) -m properties $(ARGS)
 
 .PHONY: test-scale
 test-scale: setup  ## The marts of a generated feed of ACCOUNTS=5000000 against the plain reference (long)

@@ -14,14 +14,14 @@ from tests.feed_strategies import feed_sequences
 from tests.lab import lab
 from tests.reference import Load, Reference
 
-# Each worker of a parallel run takes a half. A failure is not shrunk, at seconds a load that would take hours: the
+# Each worker of a parallel run takes a quarter. A failure is not shrunk, at seconds a load that would take hours: the
 # sequence is printed as it is.
-HALVES = ("first", "second")
-EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "20")) // len(HALVES)
+QUARTERS = ("first", "second", "third", "fourth")
+EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "20")) // len(QUARTERS)
 
 
 @pytest.mark.properties
-@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize("quarter", QUARTERS)
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -30,7 +30,7 @@ EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "20")) // len(HALVES)
     print_blob=True,
 )
 @given(loads=feed_sequences())
-def test_every_table_equals_the_reference_after_every_load(half: str, loads: list[Load]) -> None:
+def test_every_table_equals_the_reference_after_every_load(quarter: str, loads: list[Load]) -> None:
     reference = Reference()
     with tempfile.TemporaryDirectory() as folder, lab(Path(folder)) as current:
         for load in loads:
