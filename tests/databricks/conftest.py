@@ -50,7 +50,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, so that no worker has nothing left to do while another is at them."""
-    items.sort(key=lambda item: "parity" not in item.path.name)
+    longest = ["test_environments.py", "test_parity.py", "test_faults.py", "test_parity_sample.py"]
+    items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
 
 
 @pytest.hookimpl(optionalhook=True)
