@@ -133,7 +133,7 @@ test-properties: setup  ## The property tests with 200 random sequences of loads
 test-scale: setup  ## The marts of a generated feed of ACCOUNTS=5000000 against the plain reference (long)
 	@SCALE_ACCOUNTS=$(ACCOUNTS) $(PY) -m pytest tests/e2e/test_generated_feed.py $(ARGS)
 
-# Each worker has a server of its own (3 GB) and takes whole files. One more than cores: they wait a lot.
+# Each worker has a server of its own (3 GB) and takes whole files. Two leave a third of two cores idle.
 .PHONY: test-databricks
 test-databricks:  ## The Databricks gateway against a real Spark with Delta Lake (needs Java 17 or newer)
 	@java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; \

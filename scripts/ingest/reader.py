@@ -1,8 +1,8 @@
 """Reads a feed file into a table: every line of it becomes a row, a reject, or the reason to refuse the file.
 
 The file is split into sound and damaged records (`reader_split`), and DuckDB parses the sound ones. Whether it did so
-completely is not left to its word: the bytes of the sound records are counted, and the rows have to hold exactly as
-much (`_Tally.accounts_for`).
+completely is not left to its word: the bytes of the file, or where it is damaged of its sound records, are counted, and
+the rows have to hold exactly as much (`_Tally.accounts_for`).
 """
 
 from __future__ import annotations
@@ -154,10 +154,12 @@ def _read(
         damaged = split_damaged(source, len(columns), first_line, sound)
         rejected, rejected_lines = _insert_rejects(connection, rejects_table, damaged)
     counts = _count(sound_path)
+    # Where nothing was cut out, the rows have to hold the file itself: then the split is checked, too.
+    held = counts if rejected else data
     for is_parallel in (True, False):
         _parse(connection, rows_table, feed, columns, sound_path, is_parallel=is_parallel)
-        tally = _tally(connection, rows_table, feed, counts)
-        is_complete = tally.accounts_for(counts, len(columns))
+        tally = _tally(connection, rows_table, feed, held)
+        is_complete = tally.accounts_for(held, len(columns))
         if is_complete or not counts.quotes:
             break
     if not is_complete or counts.lines + rejected_lines != data.lines:

@@ -448,6 +448,18 @@ def test_a_row_that_the_parser_loses_is_not_lost_silently(
     assert "not every line could be accounted for" in message
 
 
+def test_a_character_that_the_split_loses_is_not_lost_silently(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def split_and_lose(source: io.BufferedReader, field_count: int, first_line: int, sound: io.BufferedWriter) -> list:
+        sound.write(source.read().replace(b"Ann", b"An"))
+        return []
+
+    monkeypatch.setattr(reader, "split_damaged", split_and_lose)
+    message = _refusal(connection, tmp_path, HEADER + b"1,Ann,yes\n2,Bo,no\n")
+    assert "not every line could be accounted for" in message
+
+
 # What is left behind
 
 
