@@ -180,7 +180,8 @@ requirements:  ## Write requirements.txt (and tests/databricks/requirements.txt)
 	@$(call compile,tests/databricks/requirements.in,tests/databricks/requirements.txt)
 
 # Hashes of every platform's files; no address of a registry, so that whatever pip is set up to use serves them.
-compile = $(UV_VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+# Extras stay in the pins: to an older pip (23.2) `coverage` pins nothing of `coverage[toml]`, and it takes a newer one, which has no hash here.
+compile = $(UV_VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command 'make requirements' $(1) --output-file $(2) && echo "Wrote $(2)"
 
 .PHONY: clean
