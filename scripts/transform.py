@@ -163,7 +163,9 @@ class Project:
         outcomes: dict[tuple[str, str], AuditOutcome] = {}
 
         def audit(evaluator: SnapshotEvaluator, snapshot: Any, **kwargs: Any) -> Any:
-            results = original(evaluator, snapshot, **kwargs)
+            # Without an adapter the model's declared types serve; with one, SQLMesh asks the warehouse for the table's
+            # columns before every audit, which on Databricks takes as long as many an audit.
+            results = original(evaluator, snapshot, engine_adapter=None, **kwargs)
             for result in results:
                 if result.skipped:
                     continue

@@ -198,6 +198,18 @@ class TestAudits:
         audits_of = {outcome.model for outcome in record.audits}
         assert len(audits_of) == 13, "every stored or shown model has audits, the seed included"
 
+    def test_the_engine_is_not_asked_for_columns_before_each_audit(
+        self, audited: Lab, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[str] = []
+
+        def columns(_: object, table: object, **__: object) -> None:
+            asked.append(str(table))
+
+        monkeypatch.setattr(type(audited.job.project.context.engine_adapter), "columns", columns)
+        assert failures(audited, "staging.stg_account") == {}
+        assert asked == []
+
     @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: f"{damage.audit}-{damage.model}")
     def test_an_audit_fails_when_its_rule_is_broken(self, audited: Lab, damage: Damage) -> None:
         found_by = damage.found_by or damage.model
