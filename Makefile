@@ -51,6 +51,7 @@ endef
 define INSTALL_PY
 import re, subprocess, sys
 requirements, python = sys.argv[1:]
+venv = python.split("/")[0]
 total = len(re.findall(r"^[A-Za-z0-9].*==", open(requirements, encoding="utf-8").read(), re.M))
 command = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off",
            "--require-hashes", "-r", requirements]
@@ -61,11 +62,11 @@ for line in pip.stdout:
     if line.startswith("Collecting "):
         count += 1
         if live:
-            print("\r  %d of at most %d packages fetched" % (count, total), end="", flush=True)
+            print("\r  %s: %d of at most %d packages fetched" % (venv, count, total), end="", flush=True)
         elif count % 25 == 0:
-            print("  %d of at most %d packages fetched" % (count, total), flush=True)
+            print("  %s: %d of at most %d packages fetched" % (venv, count, total), flush=True)
     elif line.startswith("Installing collected packages"):
-        print("%s  %d packages fetched, installing them%s" % (("\r", count, " " * 12) if live else ("", count, "")), flush=True)
+        print("%s  %s: %d packages fetched, installing them%s" % (("\r", venv, count, " " * 12) if live else ("", venv, count, "")), flush=True)
 if pip.wait():
     sys.stdout.write("".join(lines[-30:]))
     sys.exit("\nInstalling %s failed (pip's last lines are above). Without network access, point pip to a mirror or a "
@@ -133,7 +134,8 @@ test-properties: setup  ## The property tests with 200 random sequences of loads
 test-scale: setup  ## The marts of a generated feed of ACCOUNTS=5000000 against the plain reference (long)
 	@SCALE_ACCOUNTS=$(ACCOUNTS) $(PY) -m pytest tests/e2e/test_generated_feed.py $(ARGS)
 
-# Each worker has a server of its own (3 GB) and takes whole files. Two leave a third of two cores idle.
+# Both environments are made at once. Each worker has a server of its own (3 GB) and takes whole files; two leave a
+# third of two cores idle.
 .PHONY: test-databricks
 test-databricks:  ## The Databricks gateway against a real Spark with Delta Lake (needs Java 17 or newer)
 	@java=java; [ -z "$$JAVA_HOME" ] || java="$$JAVA_HOME/bin/java"; \
@@ -142,7 +144,9 @@ test-databricks:  ## The Databricks gateway against a real Spark with Delta Lake
 		echo "make test-databricks: skipped, it needs Java 17 or newer (found: $${found:-none}). Install it (Debian, Ubuntu: apt-get install openjdk-17-jre-headless; macOS: brew install openjdk@17), or set JAVA_HOME to one."; \
 		exit 0; \
 	fi; \
-	$(MAKE) --no-print-directory setup && { $(call set_up,$(SPARK_VENV),tests/databricks/requirements.txt); } && \
+	( $(call set_up,$(SPARK_VENV),tests/databricks/requirements.txt) ) & spark_venv=$$!; \
+	$(MAKE) --no-print-directory setup; made=$$?; \
+	wait $$spark_venv && [ $$made -eq 0 ] || exit 1; \
 	exec $(PY) -m pytest -n $(SPARK_WORKERS) --dist loadfile --no-loadscope-reorder $(DATABRICKS_TESTS) $(ARGS)
 
 .PHONY: smoke-databricks

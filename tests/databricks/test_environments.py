@@ -24,7 +24,7 @@ from scripts.pipeline import cli
 from scripts.settings import PROJECT_ROOT
 from scripts.sqlmesh_console import RunConsole
 from tests.databricks.fixture import RehearsalServer
-from tests.databricks.lab import SparkLab, assert_same, cut_after, databricks_lab, execute, read_tables
+from tests.databricks.lab import SparkLab, cut_after, databricks_lab, execute
 from tests.databricks.postgres import fetch, postgres, postgres_programs
 from tests.lab import assert_same_tables, copy_project
 from tests.reference import DEFAULT_TIERS, Load, Reference, Tier
@@ -125,7 +125,6 @@ def test_state_is_kept_in_postgresql(stage: Stage) -> None:
 
 
 def test_changed_rates_show_in_their_environment_only(stage: Stage, tmp_path: Path) -> None:
-    before = read_tables(stage.lab)
     project = project_with(
         tmp_path / "branch", "seeds/interest_rate_tier.csv", lambda text: text.replace("0.0150", "0.0175", 1)
     )
@@ -139,32 +138,30 @@ def test_changed_rates_show_in_their_environment_only(stage: Stage, tmp_path: Pa
     )
     marts = ("marts.account_summary", "marts.customer_profile", "reference.interest_rate_tier")
     in_branch = {name: stage.lab.rows(name.replace(".", "__branch.")) for name in marts}
-    assert in_branch["marts.account_summary"] != stage.lab.rows("marts.account_summary")
+    assert in_branch["marts.account_summary"] != stage.reference.tables()["marts.account_summary"]
     assert_same_tables({name: changed.tables()[name] for name in marts}, in_branch)
-    assert_same(before, read_tables(stage.lab))
+    stage.lab.assert_equals(stage.reference)
 
 
 def test_sqlmeshs_own_restatement_leaves_the_same_rows(stage: Stage) -> None:
-    before = read_tables(stage.lab)
     with stage.lab.evaluated_windows() as windows:
         # SQLMesh restates up to a whole second: one after the load, as it always is for a person.
         plan(PROJECT_ROOT, "prod", stage.loaded_at + timedelta(seconds=1), restate_models=["staging.*"])
     assert {"staging.stg_account", *HISTORY_AND_MARTS} <= windows.keys()
-    assert_same(before, read_tables(stage.lab))
+    stage.lab.assert_equals(stage.reference)
 
 
 def test_full_refresh_leaves_the_same_rows(stage: Stage) -> None:
-    before = read_tables(stage.lab)
     with stage.lab.evaluated_windows() as windows:
         stage.lab.transform(stage.loaded_at, full_refresh=True)
     assert {"staging.stg_account", *HISTORY_AND_MARTS} <= windows.keys()
-    assert_same(before, read_tables(stage.lab))
+    stage.lab.assert_equals(stage.reference)
 
 
 def test_runs_that_fail_leave_history_and_marts_until_one_completes_the_load(
     stage: Stage, empty_server: RehearsalServer
 ) -> None:
-    before = stage.lab.tables(HISTORY_AND_MARTS)
+    before = {name: stage.reference.tables()[name] for name in HISTORY_AND_MARTS}
     load = stage.next_load([("1", "Ana", "no"), *CUSTOMERS[1:]], [("A1", "1", "150", "savings"), *ACCOUNTS[1:-1]])
     stage.lab.land(load)
 

@@ -188,6 +188,17 @@ def test_databricks_tests_are_skipped_without_a_recent_java(machine: Machine, ve
     assert machine.times_made() == 0
 
 
+def test_databricks_tests_need_both_of_their_environments(machine: Machine) -> None:
+    machine.add("java", "#!/bin/sh\necho 'openjdk version \"17.0.15\" 2025-04-15' >&2\n")
+    machine.add_python("python3.12", "3.12")
+    assert machine.make("test-databricks").returncode != 0, "the second has no requirements"
+    (machine.project / "tests" / "databricks").mkdir(parents=True)
+    (machine.project / "tests" / "databricks" / "requirements.txt").write_text("pyspark==4\n")
+    result = machine.make("test-databricks")
+    assert result.returncode == 0, result.stdout
+    assert {path.parent.name for path in machine.project.glob(".venv*/installed.txt")} == {".venv", ".venv-databricks"}
+
+
 @pytest.mark.parametrize(
     ("branch", "environment"),
     [("main", "prod"), ("", "prod"), ("Rates-2025", "rates_2025"), ("feature/loan.bonus", "feature_loan_bonus")],
