@@ -67,8 +67,12 @@ SETTINGS = {
 }
 # Short statements gain nothing from the second compiler and parallel collectors: without, the tests take half the CPU.
 # Its code cache is 48 MB otherwise, and full after some minutes: what is in use is then compiled again and again.
+# A heap that begins small is collected all the time.
 # Out of memory, Spark would wait forever for a thread that is gone.
-JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError"
+JAVA_OPTIONS = (
+    "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC -Xms1536m -Xmn768m "
+    "-XX:+ExitOnOutOfMemoryError"
+)
 # What a client may set for its session that means nothing here.
 IGNORED_SETTINGS = re.compile(r"spark\.(sql\.)?thriftserver\..*|query_tags|statement_timeout|use_cached_result", re.I)
 
