@@ -105,13 +105,11 @@ def shards(loads: list[Case]) -> list[Shard]:
         [(load.as_of, {name: [filler] for name, filler in FILLER.items()}) for load in loads] for _ in range(count)
     ]
     for position, load in enumerate(loads):
-        for row in rows_of(load, CUSTOMER):
-            shard = hash(group(trim(row[0]))) % count
-            by_shard[shard][position][1][CUSTOMER.name].append(row)
-        for row in rows_of(load, ACCOUNT):
-            key = trim(row[0])
-            shard = hash(group(owner_of_account.get(key, key))) % count
-            by_shard[shard][position][1][ACCOUNT.name].append(row)
+        for feed in (CUSTOMER, ACCOUNT):
+            for row in rows_of(load, feed):
+                key = trim(row[0])
+                customer = key if feed is CUSTOMER else owner_of_account.get(key, key)
+                by_shard[hash(group(customer)) % count][position][1][feed.name].append(row)
     return by_shard
 
 

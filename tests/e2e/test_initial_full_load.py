@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -71,13 +72,13 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FirstRun]:
             [sys.executable, "-m", "scripts.pipeline", "run"],
             cwd=PROJECT_ROOT,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             text=True,
             encoding="utf-8",
             check=False,
+            env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"},
         )
-        assert ended.returncode == 0, ended.stdout
+        assert ended.returncode == 0, ended.stdout + ended.stderr
         stored = stored_tables(folder, (*TABLES, "landing.load", "landing.reject"))
         loads, rejects = stored.pop("landing.load"), stored.pop("landing.reject")
         (path,) = (folder / "quality_reports").glob("quality_report_*.json")
@@ -123,7 +124,13 @@ def test_the_run_says_what_it_did(first: FirstRun) -> None:
     for step in ("ingest", "plan", "run", "reconcile", "export"):
         assert f"\n{step}  " in f"\n{first.ended.stdout}"
     assert "Quality report: " in first.ended.stdout
-    assert "Traceback" not in first.ended.stdout
+    assert "Traceback" not in first.ended.stdout + first.ended.stderr
+
+
+def test_nothing_of_databricks_is_loaded_without_its_settings(first: FirstRun) -> None:
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in first.ended.stderr.splitlines()}
+    assert "sqlmesh" in imported
+    assert not imported & {"databricks", "thrift", "pyspark", "psycopg2"}
 
 
 def test_the_report_is_complete(first: FirstRun) -> None:
