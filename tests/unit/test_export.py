@@ -52,7 +52,7 @@ ROWS = """
       ('Ä1', 9, 9999999999999999.99, 0.0250, 250000000000000.00, 10249999999999999.99, '2024-01-15 02:00:00.5');
     INSERT INTO marts.customer_profile VALUES
       (10, 'Žoë "Zed" Smith, Jr.', true, 1, 20000, 400, '2024-01-15 02:00:00'),
-      (9, 'O''Hara', false, 2, 9999999999999999.99, 250000000000000, '2024-01-15 02:00:00.5');
+      (9, 'O''Hara', false, 2, 19999999999999999.98, 250000000000000, '2024-01-15 02:00:00.5');
 """
 MANY_ROWS = """
     INSERT INTO landing.load VALUES ('2024-01-15 02:00:00', 1, 0, 0);
@@ -120,7 +120,7 @@ def test_csv_is_the_mart_in_key_order_to_the_byte(tmp_path: Path) -> None:
     assert (tmp_path / "customer_profile.csv").read_text(encoding="utf-8") == (
         "customer_id,customer_name,has_loan_flag,total_accounts_count,total_balance_amount,"
         "total_annual_interest_amount,calculated_at\n"
-        "9,O'Hara,false,2,9999999999999999.99,250000000000000.00,2024-01-15 02:00:00.500000\n"
+        "9,O'Hara,false,2,19999999999999999.98,250000000000000.00,2024-01-15 02:00:00.500000\n"
         '10,"Žoë ""Zed"" Smith, Jr.",true,1,20000.00,400.00,2024-01-15 02:00:00.000000\n'
     )
 
