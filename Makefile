@@ -19,7 +19,6 @@ SPARK_WORKERS ?= 3
 PROPERTY_WORKERS ?= 4
 PROPERTY_EXAMPLES_LONG := 200
 UI_PORT ?= 8000
-DATABRICKS_TESTS ?= tests/databricks
 
 # make scale
 ACCOUNTS ?= 5000000
@@ -147,7 +146,7 @@ test-databricks:  ## The Databricks gateway against a real Spark with Delta Lake
 	( $(call set_up,$(SPARK_VENV),tests/databricks/requirements.txt) ) & spark_venv=$$!; \
 	$(MAKE) --no-print-directory setup; made=$$?; \
 	wait $$spark_venv && [ $$made -eq 0 ] || exit 1; \
-	exec $(PY) -m pytest -n $(SPARK_WORKERS) --dist loadfile --no-loadscope-reorder $(DATABRICKS_TESTS) $(ARGS)
+	exec $(PY) -m pytest -n $(SPARK_WORKERS) --dist loadfile --no-loadscope-reorder tests/databricks $(ARGS)
 
 .PHONY: smoke-databricks
 smoke-databricks: setup  ## The sample through a real Databricks workspace, in an empty catalog that it cleans up (needs the settings)
