@@ -192,7 +192,8 @@ class Job:
             console.print(
                 f"    {load.file_name:<14}{load.rows_read_count:>12,} rows   {load.new_count:,} new · "
                 f"{load.changed_count:,} changed · {load.gone_count:,} gone · {load.unchanged_count:,} unchanged · "
-                f"{load.duplicate_count:,} duplicate · {load.rejected_count:,} rejected"
+                f"{load.duplicate_count:,} duplicate · {load.rejected_count:,} rejected",
+                soft_wrap=True,
             )
 
     def transform(self, as_of: datetime | None, full_refresh: bool) -> None:

@@ -47,7 +47,7 @@ class RunConsole(NoopConsole):
         audits = f"{num_audits_passed} audits passed"
         if num_audits_failed:
             audits += f", [yellow]{num_audits_failed} warned[/yellow]"
-        self.rich_console.print(f"    {name:<42}{duration_ms / 1000:>7.2f} s   {audits}", highlight=False)
+        self.rich_console.print(f"    {name:<42}{duration_ms / 1000:>7.2f} s   {audits}", soft_wrap=True)
 
     def log_failed_models(self, errors: list[NodeExecutionFailedError[Any]]) -> None:
         self.failures.extend(_sentence(error) for error in errors)

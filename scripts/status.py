@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import duckdb
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from scripts.errors import PipelineError
 from scripts.export import check_outputs
 from scripts.feeds import FEEDS, Feed
 from scripts.reconcile import missing_loads
+from scripts.report import wording
 from scripts.report.figures import held_back, quarantine_now
 from scripts.report.quality_report import latest_report, latest_report_path
 from scripts.settings import Settings
@@ -33,13 +33,12 @@ class Finding:
 def print_status(settings: Settings, console: Console) -> bool:
     """Prints the findings; returns whether none asks for something to be done."""
     findings = list(_findings(settings))
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    width = max(len(finding.name) for finding in findings)
     for finding in findings:
         mark = "[yellow]![/yellow]" if finding.remedy else "[green]✓[/green]"
-        table.add_row(mark, f"[bold]{finding.name}[/bold]", escape(finding.detail))
+        console.print(f"{mark}  [bold]{finding.name:<{width}}[/bold]  {escape(finding.detail)}", soft_wrap=True)
         if finding.remedy:
-            table.add_row("", "", f"[yellow]→ {escape(finding.remedy)}[/yellow]")
-    console.print(table)
+            console.print(f"   {'':<{width}}  [yellow]→ {escape(finding.remedy)}[/yellow]", soft_wrap=True)
     return not any(finding.remedy for finding in findings)
 
 
@@ -76,12 +75,12 @@ def _landing(warehouse: Warehouse) -> Iterable[Finding]:
     yield Finding("loads", f"{loads:,} taken, the newest dated {newest} UTC")
     ran = warehouse.fetch("SELECT finished_at, execution_time FROM landing.run ORDER BY finished_at DESC LIMIT 1")
     if ran:
-        yield Finding("last run", f"ended well at {ran[0][0]:%Y-%m-%d %H:%M:%S} UTC, up to {ran[0][1]}")
+        yield Finding("last run", f"ended well at {ran[0][0]:%Y-%m-%d %H:%M:%S} UTC, up to {ran[0][1]} UTC")
     pending = sorted({loaded_at for feed in FEEDS for loaded_at, *_ in missing_loads(warehouse, feed)})
     if pending:
         yield Finding(
             "pending",
-            f"{len(pending):,} load(s) are not in the models: {', '.join(map(str, pending[:3]))}",
+            f"{wording.count(len(pending), 'load', 'loads')} not in the models: {', '.join(map(str, pending[:3]))}",
             "Run `python -m scripts.pipeline transform`; if they stay pending, add --full-refresh.",
         )
     else:
@@ -92,16 +91,20 @@ def _models(warehouse: Warehouse) -> Iterable[Finding]:
     for feed in FEEDS:
         yield _quarantine(warehouse, feed)
     held = held_back(warehouse)
-    yield Finding("held back", f"{held['count']:,} valid account(s) wait for a customer that is unknown or gone")
+    accounts = wording.count(held["count"], "valid account", "valid accounts")
+    yield Finding("held back", f"{accounts} without a customer: unknown or gone")
     for mart in ("account_summary", "customer_profile"):
         ((rows, newest),) = warehouse.fetch(f"SELECT COUNT(*), MAX(calculated_at) FROM marts.{mart}")
-        yield Finding(f"marts.{mart}", f"{rows:,} rows, the newest calculated from the load of {newest}")
+        rows_text = wording.count(rows, "row", "rows")
+        since = f", the newest calculated from the load of {newest} UTC" if newest else ""
+        yield Finding(f"marts.{mart}", rows_text + since)
 
 
 def _quarantine(warehouse: Warehouse, feed: Feed) -> Finding:
     now = quarantine_now(warehouse, feed.name)
-    reasons = ", ".join(f"{reason['reason']} {reason['keys']:,}" for reason in now["reasons"])
-    return Finding(f"quarantine {feed.name}", f"{now['keys']:,} key(s)" + (f": {reasons}" if reasons else ""))
+    reasons = ", ".join(f"{wording.words(reason['reason'])} {reason['keys']:,}" for reason in now["reasons"])
+    keys = wording.count(now["keys"], *wording.FEED_NOUNS[feed.name])
+    return Finding(f"quarantine {feed.name}", keys + (f": {reasons}" if reasons else ""))
 
 
 def _outputs(settings: Settings) -> Iterable[Finding]:

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 from rich.console import Console
 from sqlmesh import Context
+from sqlmesh.core import constants
 from sqlmesh.core.console import set_console
 from sqlmesh.core.snapshot import SnapshotEvaluator
 from sqlmesh.utils.errors import SQLMeshError
@@ -34,6 +35,8 @@ class Project:
     def __init__(self, settings: Settings, console: Console) -> None:
         self._console = RunConsole(console)
         set_console(self._console)
+        # SQLMesh would read the models in forked processes: a fork may hang where threads run, as DuckDB's do here.
+        constants.MAX_FORK_WORKERS = 1
         self._settings = settings
         self.context = Context(paths=[str(PROJECT_ROOT)], gateway=settings.gateway)
 

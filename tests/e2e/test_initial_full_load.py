@@ -173,6 +173,8 @@ class TestStepsAlone:
         assert ended.exit_code == 0, ended.output
         assert "1 taken" in ended.output
         assert str(first.folder / "outputs") in ended.output
+        (report,) = (first.folder / "quality_reports").glob("*.json")
+        assert f"{report}: {first.report['verdict']}" in ended.output
 
     def test_export_writes_no_byte_anew_and_restores_what_is_gone(self, first: FirstRun) -> None:
         before = file_bytes(first.folder / "outputs")
