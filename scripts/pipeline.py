@@ -240,7 +240,8 @@ class Job:
         target = databricks_of(self.settings)
         with self._step("publish", f"replacing the marts in {target.catalog}.{target.schema}"):
             for table in publish_marts(self.warehouse, self.settings):
-                console.print(f"    {target.catalog}.{table.name:<24}{table.row_count:>12,} rows, money checked")
+                line = f"    {target.catalog}.{table.name:<24}{table.row_count:>12,} rows, money checked"
+                console.print(line, soft_wrap=True)
 
     def audit(self, full: bool) -> None:
         from scripts.clock import hour_of

@@ -66,7 +66,8 @@ class Outcome:
 
 def present_schemas(warehouse: Warehouse) -> set[str]:
     """What the catalog holds of the project: schemas of the layers, landing zone, SQLMesh's own, earlier rehearsals."""
-    names = {str(row[0]).lower() for row in warehouse.fetch("SHOW SCHEMAS")}
+    rows = warehouse.fetch("SELECT schema_name FROM information_schema.schemata")
+    names = {str(name).lower() for (name,) in rows}
     return {name for name in names if name in SCHEMAS or name.startswith((PHYSICAL_PREFIX, PREFIX))}
 
 

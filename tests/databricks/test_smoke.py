@@ -1,0 +1,73 @@
+"""`make smoke-databricks` makes schemas in somebody's catalog and drops them: no other may come to harm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from scripts import smoke_databricks
+from scripts.errors import PipelineError
+from scripts.pipeline import Job
+from tests.databricks.fixture import RehearsalServer
+from tests.databricks.lab import databricks_environment, execute, forget_everything
+
+pytestmark = pytest.mark.databricks
+
+
+@pytest.fixture
+def server(databricks_server: RehearsalServer, tmp_path: Path) -> Iterator[RehearsalServer]:
+    """A catalog that holds a table of somebody else's, which must be there after, and nothing more."""
+    forget_everything(databricks_server, tmp_path)
+    with databricks_environment(
+        databricks_server, tmp_path, DATABRICKS_SCHEMA="", DATABRICKS_VOLUME="", STATE_HOST="", MAX_REJECTED_SHARE="0.1"
+    ):
+        execute(databricks_server, "CREATE SCHEMA theirs", "CREATE TABLE theirs.precious AS SELECT 1 AS a")
+        yield databricks_server
+        assert execute(databricks_server, "SELECT a FROM theirs.precious") == [(1,)]
+
+
+def smoke() -> Result:
+    return CliRunner().invoke(smoke_databricks.main, [])
+
+
+def schemas(server: RehearsalServer) -> set[str]:
+    return {name for (name,) in execute(server, "SHOW SCHEMAS")}
+
+
+def test_a_catalog_in_use_is_refused_and_left_alone(server: RehearsalServer) -> None:
+    execute(server, "CREATE SCHEMA staging", "CREATE TABLE staging.stg_account AS SELECT 2 AS b")
+    ended = smoke()
+    assert ended.exit_code == 4, ended.output
+    assert "already holds staging" in ended.output
+    assert "Set DATABRICKS_CATALOG to an empty catalog" in ended.output
+    assert schemas(server) == {"default", "theirs", "staging"}
+    assert execute(server, "SELECT b FROM staging.stg_account") == [(2,)]
+
+
+def test_both_gateways_hold_the_same_and_the_catalog_is_as_it_was(server: RehearsalServer) -> None:
+    ended = smoke()
+    assert ended.exit_code == 0, ended.output
+    assert "17 tables with" in ended.output
+    assert "5 files are the same" in ended.output
+    assert "could not be semantically understood" not in ended.output
+    assert schemas(server) == {"default", "theirs"}
+
+
+def test_what_was_made_is_removed_after_a_failure(server: RehearsalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    take_loads, present = smoke_databricks.take_loads, set[str]()
+
+    def fails_on_databricks(current: Job, loads: tuple[Path, Path]) -> smoke_databricks.Outcome:
+        if current.settings.gateway == "databricks":
+            present.update(schemas(server))
+            raise PipelineError("The warehouse has melted.")
+        return take_loads(current, loads)
+
+    monkeypatch.setattr(smoke_databricks, "take_loads", fails_on_databricks)
+    ended = smoke()
+    assert ended.exit_code == 1, ended.output
+    assert "The warehouse has melted." in ended.output
+    assert any(name.startswith(smoke_databricks.PREFIX) for name in present), "nothing was made: this proves nothing"
+    assert schemas(server) == {"default", "theirs"}
