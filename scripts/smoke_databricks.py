@@ -27,7 +27,7 @@ from rich.markup import escape
 from macros.landing import LANDING_TABLES
 from scripts.errors import PipelineError, SettingsError
 from scripts.export import MARTS
-from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS, Feed
+from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS
 from scripts.pipeline import Job, job
 from scripts.settings import PROJECT_ROOT, databricks_of, load_settings
 from scripts.warehouse import Warehouse
@@ -37,7 +37,7 @@ PREFIX = "lending_club_smoke_"
 PHYSICAL_PREFIX = "sqlmesh__"
 LAYERS = frozenset(folder.name for folder in (PROJECT_ROOT / "models").iterdir() if folder.is_dir())
 SCHEMAS = frozenset({"landing", SCRATCH_SCHEMA, *LAYERS, *(PHYSICAL_PREFIX + layer for layer in LAYERS)})
-FIRST_AT, SECOND_AT = datetime(2024, 1, 15, 2), datetime(2024, 1, 16, 2)
+FIRST_AT, SECOND_AT = datetime(2024, 1, 15, 2), datetime(2024, 1, 16, 2, 0, 0, 1)
 
 console = Console(highlight=False)
 
@@ -86,19 +86,19 @@ def refuse_used_catalog(warehouse: Warehouse, catalog: str) -> None:
 
 
 def write_sample(folder: Path) -> tuple[Path, Path]:
-    """Writes two loads: the sample feed, and the sample with a name and a balance changed and an account gone."""
+    """Writes two loads: the sample feed; then with a name, a loan flag and three accounts changed, a row of each file
+    gone, and a malformed line in each."""
     first, second = folder / "first", folder / "second"
     first.mkdir(parents=True)
     for feed in FEEDS:
         shutil.copy(PROJECT_ROOT / "data" / "inputs" / feed.file_name, first / feed.file_name)
     shutil.copytree(first, second)
-    customers, accounts = _lines(second, CUSTOMER), _lines(second, ACCOUNT)
-    customers[1][1] += " Jr"
-    accounts[1][2] = "12345.67"
-    del accounts[2]
-    for feed, lines in ((CUSTOMER, customers), (ACCOUNT, accounts)):
-        with (second / feed.file_name).open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(lines)
+    _edit(second / CUSTOMER.file_name, {"1": {"HasLoan": "No"}, "3": {"Name": "Zoë Ødegård"}}, gone="2")
+    _edit(
+        second / ACCOUNT.file_name,
+        {"A001": {"Balance": "20000.005"}, "A002": {"AccountType": "Checking"}, "A003": {"CustomerID": "3"}},
+        gone="A004",
+    )
     return first, second
 
 
@@ -265,9 +265,16 @@ def _say(step: str, what: str) -> None:
     console.print(f"[bold cyan]{step}[/bold cyan]  {what}", soft_wrap=True)
 
 
-def _lines(folder: Path, feed: Feed) -> list[list[str]]:
-    with (folder / feed.file_name).open(encoding="utf-8", newline="") as file:
-        return list(csv.reader(file))
+def _edit(path: Path, edits: dict[str, dict[str, str]], *, gone: str) -> None:
+    """Changes fields of the rows with these keys (the first column), leaves one row out, adds a malformed line."""
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    for row in rows:
+        for column, text in edits.get(row[0], {}).items():
+            row[header.index(column)] = text
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *(row for row in rows if row[0] != gone)])
+        file.write("one,field,too,many,surely\n")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, so that no worker has nothing left to do while another is at them."""
-    longest = ["test_environments.py", "test_parity.py", "test_faults.py", "test_smoke.py", "test_parity_sample.py"]
+    longest = ["test_environments.py", "test_parity.py", "test_faults.py", "test_smoke.py"]
     items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from click.testing import CliRunner, Result
 from scripts import smoke_databricks
 from scripts.errors import PipelineError
 from scripts.pipeline import Job
+from scripts.smoke_databricks import Outcome, compare
 from tests.databricks.fixture import RehearsalServer
 from tests.databricks.lab import databricks_environment, execute, forget_everything
 
@@ -47,19 +51,46 @@ def test_a_catalog_in_use_is_refused_and_left_alone(server: RehearsalServer) -> 
     assert execute(server, "SELECT b FROM staging.stg_account") == [(2,)]
 
 
-def test_both_gateways_hold_the_same_and_the_catalog_is_as_it_was(server: RehearsalServer) -> None:
+def test_both_gateways_hold_the_same_and_the_catalog_is_as_it_was(
+    server: RehearsalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes: list[Outcome] = []
+
+    def remember_and_compare(expected: Outcome, actual: Outcome) -> None:
+        outcomes.extend([expected, actual])
+        compare(expected, actual)
+
+    monkeypatch.setattr(smoke_databricks, "compare", remember_and_compare)
     ended = smoke()
     assert ended.exit_code == 0, ended.output
     assert "17 tables with" in ended.output
     assert "5 files are the same" in ended.output
     assert "could not be semantically understood" not in ended.output
     assert schemas(server) == {"default", "theirs"}
+    expected, actual = outcomes
+    assert all(table.rows for table in expected.tables.values()), "an empty table proves nothing"
+    assert_that_the_comparison_sees_small_differences(expected, actual)
+
+
+def assert_that_the_comparison_sees_small_differences(expected: Outcome, actual: Outcome) -> None:
+    """A cent, a type and a byte."""
+    mart = actual.tables["marts.account_summary"]
+    place = [name for name, _ in mart.types].index("annual_interest_amount")
+    first, *others = mart.rows.elements()
+    a_cent_more = (*first[:place], first[place] + Decimal("0.01"), *first[place + 1 :])
+    other_types = tuple((name, "DOUBLE" if name == "new_balance_amount" else type_) for name, type_ in mart.types)
+    for altered in (replace(mart, rows=Counter([a_cent_more, *others])), replace(mart, types=other_types)):
+        with pytest.raises(PipelineError, match=r"^marts\.account_summary: "):
+            compare(expected, replace(actual, tables={**actual.tables, "marts.account_summary": altered}))
+    name, content = next(iter(actual.files.items()))
+    with pytest.raises(PipelineError, match=name):
+        compare(expected, replace(actual, files={**actual.files, name: content + b"\n"}))
 
 
 def test_what_was_made_is_removed_after_a_failure(server: RehearsalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     take_loads, present = smoke_databricks.take_loads, set[str]()
 
-    def fails_on_databricks(current: Job, loads: tuple[Path, Path]) -> smoke_databricks.Outcome:
+    def fails_on_databricks(current: Job, loads: tuple[Path, Path]) -> Outcome:
         if current.settings.gateway == "databricks":
             present.update(schemas(server))
             raise PipelineError("The warehouse has melted.")
