@@ -266,14 +266,20 @@ def _say(step: str, what: str) -> None:
 
 
 def _edit(path: Path, edits: dict[str, dict[str, str]], *, gone: str) -> None:
-    """Changes fields of the rows with these keys (the first column), leaves one row out, adds a malformed line."""
+    """Changes fields of the rows with these keys (the first column), leaves one row out, adds a malformed line.
+
+    Raises:
+        KeyError: The file has no such key: the change would not be one.
+    """
     with path.open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
-    for row in rows:
-        for column, text in edits.get(row[0], {}).items():
-            row[header.index(column)] = text
+    by_key = {row[0]: row for row in rows}
+    for key, fields in edits.items():
+        for column, text in fields.items():
+            by_key[key][header.index(column)] = text
+    rows.remove(by_key[gone])
     with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *(row for row in rows if row[0] != gone)])
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
         file.write("one,field,too,many,surely\n")
 
 
