@@ -109,10 +109,7 @@ status: setup  ## What is loaded, pending and in quarantine, and what is wrong
 
 .PHONY: plan
 plan: setup  ## SQLMesh plan of the environment named after the git branch (on main: prod)
-	@branch=$$(git symbolic-ref --quiet --short HEAD 2>/dev/null || true); \
-	case "$$branch" in ''|main|master) environment=prod ;; *) environment=$$(printf '%s' "$$branch" | tr 'A-Z' 'a-z' | tr -c 'a-z0-9_' '_') ;; esac; \
-	echo "Environment: $$environment"; \
-	exec $(VENV)/bin/sqlmesh plan "$$environment" $(ARGS)
+	@exec $(PY) -m scripts.pipeline plan $(ARGS)
 
 .PHONY: ui
 ui: setup  ## SQLMesh's user interface in the browser (port 8000; UI_PORT=... for another)

@@ -8,7 +8,7 @@ import ssl
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError
@@ -18,9 +18,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from scripts.errors import PipelineError
+from scripts.ownership import refuse_foreign_objects
 from scripts.settings import DatabricksSettings, Settings, databricks_of
+from scripts.warehouse import Warehouse
+from scripts.warehouse.open import open_warehouse
 
 WAIT_SECONDS = 30
+_OTHERS = "This project drops and replaces nothing that it did not make: it needs a place without these names."
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,8 @@ class Step:
     remedy: str
 
 
-def print_check(settings: Settings, console: Console) -> bool:
-    """Prints each step as it is tried; stops at the first that fails. Returns whether all went well."""
+def print_check(settings: Settings, console: Console) -> int:
+    """Prints each step as it is tried; stops at the first that fails. Returns the exit code: 0 where all went well."""
     for step in _databricks_steps(settings) if settings.gateway == "databricks" else _duckdb_steps(settings):
         try:
             detail = step.attempt()
@@ -41,9 +45,9 @@ def print_check(settings: Settings, console: Console) -> bool:
             first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
             console.print(f"[red]✗[/red] [bold]{step.name}[/bold]  {escape(first_line)}", soft_wrap=True)
             console.print(f"  [yellow]→ {escape(step.remedy)}[/yellow]", soft_wrap=True)
-            return False
+            return error.exit_code if isinstance(error, PipelineError) else 1
         console.print(f"[green]✓[/green] [bold]{step.name}[/bold]  {escape(detail)}", soft_wrap=True)
-    return True
+    return 0
 
 
 def _duckdb_steps(settings: Settings) -> Iterator[Step]:
@@ -52,7 +56,15 @@ def _duckdb_steps(settings: Settings) -> Iterator[Step]:
             return f"{settings.duckdb_path.parent} can be written"
 
     yield Step("settings", lambda: f"duckdb, {settings.duckdb_path}", "")
+
+    def tables() -> str:
+        if not settings.duckdb_path.exists():
+            return "none yet"
+        with closing(open_warehouse(settings)) as warehouse:
+            return _tables(warehouse, settings)
+
     yield Step("database folder", write, "Set DUCKDB_PATH to a file in a folder that you may write.")
+    yield Step("tables", tables, _OTHERS)
     yield _state_step(settings)
 
 
@@ -114,6 +126,7 @@ def _databricks_steps(settings: Settings) -> Iterator[Step]:
         yield Step(
             "catalog", catalog, f"Grant USE CATALOG on {target.catalog} to this identity, or set DATABRICKS_CATALOG."
         )
+        yield Step("tables", lambda: _tables(warehouses[0], settings), _OTHERS)
         yield Step("create", create, f"Grant CREATE SCHEMA on catalog {target.catalog} to this identity.")
         yield Step(
             "volume",
@@ -124,6 +137,12 @@ def _databricks_steps(settings: Settings) -> Iterator[Step]:
     finally:
         for warehouse in warehouses:
             warehouse.close()
+
+
+def _tables(warehouse: Warehouse, settings: Settings) -> str:
+    others = refuse_foreign_objects(warehouse, settings)
+    names = ", ".join(f"{stored.schema}.{stored.name}" for stored in others)
+    return f"not this project's, to be left alone: {names}" if others else "nothing of others in the project's schemas"
 
 
 def _handshake(target: DatabricksSettings) -> str:

@@ -21,6 +21,12 @@ class SettingsError(PipelineError):
     exit_code = 4
 
 
+class ForeignObjectsError(PipelineError):
+    """Tables that are not this project's stand where it would write; nothing was written."""
+
+    exit_code = 4
+
+
 class BlockingAuditError(PipelineError):
     """A blocking audit or a model failed; what stands after it is as it was before the run."""
 

@@ -6,7 +6,7 @@ import atexit
 import gc
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from time import perf_counter
@@ -83,7 +83,7 @@ def run(as_of: datetime | None, inputs: str | None, allow_removals: bool, full_r
     """The whole job: ingest, models, exports, quality report."""
     settings = load_settings(inputs)
     with job(settings) as current:
-        current.ingest(as_of, allow_removals, full_refresh)
+        current.ingest(as_of, allow_removals)
         current.transform(as_of, full_refresh)
         current.export()
         if settings.gateway == "databricks":
@@ -98,7 +98,7 @@ def run(as_of: datetime | None, inputs: str | None, allow_removals: bool, full_r
 def ingest(as_of: datetime | None, inputs: str | None, allow_removals: bool) -> None:
     """Take the feeds into the landing zone; `transform` or `sqlmesh run` brings them to the marts."""
     with job(load_settings(inputs), reports=False) as current:
-        current.ingest(as_of, allow_removals, full_refresh=False)
+        current.ingest(as_of, allow_removals)
 
 
 @cli.command()
@@ -109,6 +109,21 @@ def transform(as_of: datetime | None, full_refresh: bool) -> None:
     """Plan what changed in the project and run the models for what was loaded."""
     with job(load_settings()) as current:
         current.transform(as_of, full_refresh)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@steps
+def plan(options: tuple[str, ...]) -> None:
+    """Plan this folder in the environment of its git branch, up to the newest load; OPTIONS as of `sqlmesh plan`."""
+    from scripts.plan import plan as plan_environment
+    from scripts.plan import this_environment
+
+    settings = load_settings()
+    environment = this_environment()
+    console.print(f"Environment: {environment}")
+    warn_of_others_tables(settings, environment)
+    plan_environment(settings, environment, options, console)
 
 
 @cli.command()
@@ -133,8 +148,7 @@ def check() -> None:
     """Try, step by step, what a run needs of its gateway, and say which step fails and what to do."""
     from scripts.check import print_check
 
-    if not print_check(load_settings(), console):
-        sys.exit(1)
+    sys.exit(print_check(load_settings(), console))
 
 
 @cli.command()
@@ -174,10 +188,11 @@ class Job:
         self.record = RunRecord(
             run_id=uuid4().hex, environment=settings.environment, gateway=settings.gateway, started_at=utc_now()
         )
+        warn_of_others_tables(settings)
         self.project = open_project(settings, console)
-        self.warehouse = self.project.warehouse()
+        self.warehouse = self.project.warehouse
 
-    def ingest(self, as_of: datetime | None, allow_removals: bool, full_refresh: bool) -> None:
+    def ingest(self, as_of: datetime | None, allow_removals: bool) -> None:
         from scripts.ingest.load import ingest
 
         with self._step("ingest", f"taking the feeds of {self.settings.input_path}"):
@@ -185,7 +200,7 @@ class Job:
                 self.warehouse,
                 self.settings,
                 as_of=as_of,
-                closed_until=None if full_refresh else self.project.closed_until(),
+                reopen=self.project.reopen,
                 allow_removals=allow_removals,
             )
         for load in self.record.loads:
@@ -196,29 +211,33 @@ class Job:
                 soft_wrap=True,
             )
 
-    def transform(self, as_of: datetime | None, full_refresh: bool) -> None:
+    def transform(self, as_of: datetime | None, full_refresh: bool = False) -> None:
         from scripts.ingest.load import create_landing, last_loaded_at
         from scripts.reconcile import reconcile
 
         create_landing(self.warehouse)
         loaded_at = last_loaded_at(self.warehouse)
-        now = as_of or utc_now()
+        # No further than the newest load without being told: hours that have passed are closed to dated loads.
+        now = as_of or loaded_at or utc_now()
         execution_time = end_of_window(max(now, loaded_at) if loaded_at else now)
         self.record.loaded_at, self.record.execution_time = loaded_at, execution_time
         with self.project.recorded_audits(self.record):
             try:
+                if full_refresh:
+                    self.project.reopen()
+                until = f"up to {execution_time:%Y-%m-%d %H:%M:%S} UTC"
                 if not self.project.is_planned():
-                    with self._step("plan", "bringing prod to this project"):
-                        self.project.plan(execution_time)
-                what = "rebuilding every model" if full_refresh else "running the models"
-                with self._step("run", f"{what} up to {execution_time:%Y-%m-%d %H:%M:%S} UTC"):
-                    if full_refresh:
-                        self.project.forget_windows()
-                    else:
-                        self.project.close_finished_hours(self.warehouse, execution_time)
-                    self.project.run(execution_time)
+                    with self._step("plan", f"bringing prod to this project, {until}"):
+                        self.project.deploy(execution_time)
+                else:
+                    what = "rebuilding every model" if full_refresh else "running the models"
+                    with self._step("run", f"{what} {until}"):
+                        self.project.close_finished_hours(execution_time)
+                        self.project.run(execution_time)
+                for view in self.project.restore_views():
+                    console.print(f"    {view} was not there any more: made again", soft_wrap=True)
             finally:
-                self.project.collect(self.record, self.warehouse)
+                self.project.collect(self.record)
         with self._step("reconcile", "checking that every landed row arrived"):
             reconcile(self.warehouse)
             self._record_success(execution_time)
@@ -306,6 +325,25 @@ class Job:
             yield
         finally:
             self.record.step_seconds[name] = round(perf_counter() - started, 3)
+
+
+def warn_of_others_tables(settings: Settings, environment: str = "prod") -> None:
+    """Stops where the job would take somebody's tables away, and names those that are merely in the way of nobody.
+
+    Raises:
+        ForeignObjectsError: It would.
+    """
+    from scripts.ownership import refuse_foreign_objects
+    from scripts.warehouse.open import open_warehouse
+
+    if settings.gateway == "duckdb" and not settings.duckdb_path.exists():
+        return
+    with closing(open_warehouse(settings)) as warehouse:
+        for stored in refuse_foreign_objects(warehouse, settings):
+            console.print(
+                f"[yellow]{escape(f'{stored.schema}.{stored.name}')} is not this project's: left alone.[/yellow]",
+                soft_wrap=True,
+            )
 
 
 @contextmanager

@@ -28,15 +28,13 @@ from macros.landing import LANDING_TABLES
 from scripts.errors import PipelineError, SettingsError
 from scripts.export import MARTS
 from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS
+from scripts.ownership import LAYERS, PHYSICAL_PREFIX, SCHEMAS
 from scripts.pipeline import Job, job
 from scripts.settings import PROJECT_ROOT, databricks_of, load_settings
 from scripts.warehouse import Warehouse
-from scripts.warehouse.databricks import SCRATCH_SCHEMA, DatabricksWarehouse
+from scripts.warehouse.databricks import DatabricksWarehouse
 
 PREFIX = "lending_club_smoke_"
-PHYSICAL_PREFIX = "sqlmesh__"
-LAYERS = frozenset(folder.name for folder in (PROJECT_ROOT / "models").iterdir() if folder.is_dir())
-SCHEMAS = frozenset({"landing", SCRATCH_SCHEMA, *LAYERS, *(PHYSICAL_PREFIX + layer for layer in LAYERS)})
 FIRST_AT, SECOND_AT = datetime(2024, 1, 15, 2), datetime(2024, 1, 16, 2, 0, 0, 1)
 
 console = Console(highlight=False)
@@ -107,8 +105,8 @@ def take_loads(current: Job, loads: tuple[Path, Path]) -> Outcome:
     for inputs, as_of in zip(loads, (FIRST_AT, SECOND_AT), strict=True):
         for feed in FEEDS:
             shutil.copy(inputs / feed.file_name, current.settings.input_path / feed.file_name)
-        current.ingest(as_of, allow_removals=False, full_refresh=False)
-        current.transform(as_of, full_refresh=False)
+        current.ingest(as_of, allow_removals=False)
+        current.transform(as_of)
     current.export()
     models = [model for model in current.project.context.models.values() if model.name.split(".")[0] in LAYERS]
     names = [model.name for model in models if not model.kind.is_embedded]

@@ -12,6 +12,7 @@ from rich.markup import escape
 from scripts.errors import PipelineError
 from scripts.export import check_outputs
 from scripts.feeds import FEEDS, Feed
+from scripts.ownership import refuse_foreign_objects
 from scripts.reconcile import missing_loads
 from scripts.report import wording
 from scripts.report.figures import held_back, quarantine_now
@@ -49,7 +50,10 @@ def _findings(settings: Settings) -> Iterable[Finding]:
     except PipelineError as error:
         yield Finding("database", "not to be had", str(error))
         return
-    yield Finding("database", f"{settings.duckdb_path}" if settings.gateway == "duckdb" else settings.gateway)
+    others = refuse_foreign_objects(warehouse, settings)
+    names = ", ".join(f"{stored.schema}.{stored.name}" for stored in others)
+    place = f"{settings.duckdb_path}" if settings.gateway == "duckdb" else settings.gateway
+    yield Finding("database", place + (f"; not this project's and left alone: {names}" if others else ""))
     try:
         yield from _landing(warehouse)
         yield from _models(warehouse)

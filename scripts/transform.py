@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import duckdb
 from rich.console import Console
+from sqlglot import exp
 from sqlmesh import Context
 from sqlmesh.core import constants
 from sqlmesh.core.console import set_console
-from sqlmesh.core.snapshot import SnapshotEvaluator
+from sqlmesh.core.snapshot import SnapshotEvaluator, SnapshotId
+from sqlmesh.core.snapshot.definition import to_view_mapping
 from sqlmesh.utils.errors import SQLMeshError
 
-from scripts.clock import from_milliseconds, hour_of
+from scripts import windows
 from scripts.errors import BlockingAuditError, PipelineError
 from scripts.results import AuditOutcome, RunRecord
 from scripts.settings import PROJECT_ROOT, Settings
@@ -25,8 +27,7 @@ from scripts.sqlmesh_console import RunConsole, model_name
 from scripts.warehouse import Warehouse
 from scripts.warehouse.duckdb import DuckDBWarehouse, locked_message
 from scripts.warehouse.open import open_warehouse
-
-PROD = "prod"
+from scripts.windows import PROD
 
 
 class Project:
@@ -40,6 +41,7 @@ class Project:
         self._settings = settings
         self.context = Context(paths=[str(PROJECT_ROOT)], gateway=settings.gateway)
 
+    @cached_property
     def warehouse(self) -> Warehouse:
         """The tables of the project's gateway; on DuckDB over SQLMesh's own connection, for a file takes only one."""
         if self._settings.gateway == "duckdb":
@@ -49,37 +51,28 @@ class Project:
     def close(self) -> None:
         self.context.close()
 
-    def closed_until(self) -> datetime | None:
-        """End of the last window that any model of any environment has on record as processed; None: there is none."""
-        state = self.context.state_sync
-        ends = [
-            end
-            for environment in state.get_environments()
-            for end in state.max_interval_end_per_model(environment.name).values()
-        ]
-        return from_milliseconds(max(ends)) if ends else None
-
     def is_planned(self) -> bool:
-        """Whether prod holds the models exactly as they stand in this folder."""
+        """Whether prod holds the models exactly as they stand in this folder, and all of it has been put in place."""
         environment = self.context.state_sync.get_environment(PROD)
-        if environment is None:
+        if environment is None or not environment.finalized_ts:
             return False
         local = {snapshot.snapshot_id for snapshot in self.context.snapshots.values()}
         return local == {snapshot.snapshot_id for snapshot in environment.snapshots}
 
-    def plan(self, execution_time: datetime) -> None:
-        """Brings prod to the models as they stand, for the hours that are over; the run takes the rest.
-
-        A first plan makes the views only: there is nothing yet that the run after it would not take.
+    def deploy(self, execution_time: datetime) -> None:
+        """Brings prod to the models as they stand: evaluates and audits all up to `execution_time`, then switches.
 
         Raises:
-            BlockingAuditError: A model or a blocking audit failed.
+            BlockingAuditError: A model or a blocking audit failed; prod shows the models that it showed before.
         """
+        windows.reopen_unproven(self.context)
+        self._reopen_lost_tables()
         try:
             self.context.plan(
                 PROD,
-                execution_time=hour_of(execution_time),
-                skip_backfill=self.context.state_sync.get_environment(PROD) is None,
+                execution_time=execution_time,
+                run=True,
+                ignore_cron=True,
                 no_prompts=True,
                 auto_apply=True,
                 no_diff=True,
@@ -88,72 +81,86 @@ class Project:
         except SQLMeshError as error:
             raise self._failure(str(error)) from error
 
-    def forget_windows(self) -> None:
-        """Takes every window of prod's models off the record: the next run builds them from nothing.
-
-        SQLMesh's own restatement ends at a whole second and leaves what was processed after it on record.
-        """
-        state = self.context.state_sync
-        environment = state.get_environment(PROD)
-        if environment:
-            state.remove_intervals(
-                [
-                    (snapshot, (snapshot.intervals[0][0], snapshot.intervals[-1][1]))
-                    for snapshot in state.get_snapshots(environment.snapshots).values()
-                    if snapshot.intervals
-                ]
-            )
-
     def run(self, execution_time: datetime) -> None:
         """Runs every model for its window up to `execution_time` (exclusive), the hour under way included.
 
         Raises:
             BlockingAuditError: A model or a blocking audit failed; what stands after it was not run.
         """
+        self._reopen_lost_tables()
         status = self.context.run(PROD, execution_time=execution_time, ignore_cron=True)
         if status.is_failure:
             raise self._failure("The run failed.")
 
+    def reopen(self, since: datetime | None = None) -> None:
+        """Has the windows from the hour of `since` on (None: all) processed again, in every environment."""
+        windows.reopen(self.context, since)
+
+    def close_finished_hours(self, execution_time: datetime) -> None:
+        """Spares the next run the hour of the last one where that has seen all of it."""
+        windows.close_finished_hours(self.context, self.warehouse, execution_time)
+
     def model_versions(self) -> str:
         """The exact versions of prod's models, as text."""
+        return windows.model_versions(self.context)
+
+    def restore_views(self) -> list[str]:
+        """Makes prod's views again that are not there any more; returns their names."""
         environment = self.context.state_sync.get_environment(PROD)
-        return json.dumps(sorted(f"{s.name} {s.identifier}" for s in environment.snapshots)) if environment else "[]"
-
-    def close_finished_hours(self, warehouse: Warehouse, execution_time: datetime) -> None:
-        """Records the hour of the last run as processed where that run has seen all of it.
-
-        An hour counts as processed only when all of it is, so without this the hour of the last run, however much was
-        loaded in it, is evaluated once more. In any doubt it is.
-        """
-        last = warehouse.fetch(
-            "SELECT execution_time, finished_at, model_versions FROM landing.run ORDER BY finished_at DESC LIMIT 1"
+        if environment is None:
+            return []
+        naming = environment.naming_info
+        views = {
+            snapshot.snapshot_id: exp.to_table(snapshot.qualified_view_name.for_environment(naming))
+            for snapshot in environment.promoted_snapshots
+            if snapshot.is_model and not snapshot.is_symbolic
+        }
+        lost = self._lost(views)
+        snapshots = self.context.state_sync.get_snapshots(environment.snapshots)
+        self.context.snapshot_evaluator.promote(
+            [snapshots[snapshot_id] for snapshot_id in lost],
+            environment_naming_info=naming,
+            snapshots=snapshots,
+            table_mapping=to_view_mapping(
+                snapshots.values(), naming, self.context.default_catalog, self.context.engine_adapter.dialect
+            ),
         )
-        if not last:
+        return sorted(f"{views[snapshot_id].db}.{views[snapshot_id].name}" for snapshot_id in lost)
+
+    def _reopen_lost_tables(self) -> None:
+        """Has the tables of prod's models built again that are not there any more."""
+        environment = self.context.state_sync.get_environment(PROD)
+        if environment is None:
             return
-        ran_until, finished_at, versions = last[0]
-        hour = hour_of(ran_until)
-        end = hour + timedelta(hours=1)
-        if execution_time < end or hour == ran_until or _loads_between(warehouse, ran_until, end):
-            return
-        known = set(json.loads(versions))
-        for snapshot in self.context.state_sync.get_snapshots(
-            self.context.state_sync.get_environment(PROD).snapshots  # type: ignore[union-attr]
-        ).values():
-            unaltered = snapshot.last_altered_ts is None or from_milliseconds(snapshot.last_altered_ts) <= finished_at
-            ends_with_run = snapshot.intervals and from_milliseconds(snapshot.intervals[-1][1]) == ran_until
-            if unaltered and ends_with_run and f"{snapshot.name} {snapshot.identifier}" in known:
-                self.context.state_sync.add_interval(snapshot, hour, end)
+        tables = {
+            snapshot.snapshot_id: exp.to_table(snapshot.table_name())
+            for snapshot in environment.snapshots
+            if snapshot.is_model and not snapshot.is_symbolic
+        }
+        lost = {snapshot_id.name for snapshot_id in self._lost(tables)}
+        if lost:
+            windows.reopen_all_of(self.context, lost)
+
+    def _lost(self, objects: dict[SnapshotId, exp.Table]) -> list[SnapshotId]:
+        """Those whose table or view does not exist."""
+        stored = self.warehouse.objects({table.db.lower() for table in objects.values()})
+        present = {(one.schema, one.name) for one in stored}
+        return [
+            snapshot_id
+            for snapshot_id, table in objects.items()
+            if (table.db.lower(), table.name.lower()) not in present
+        ]
 
     def audit(self, start: datetime, end: datetime) -> None:
         """Audits every model for a window as its rows stand, without running it."""
         self.context.audit(start, end, execution_time=end)
 
-    def collect(self, record: RunRecord, warehouse: Warehouse) -> None:
+    def collect(self, record: RunRecord) -> None:
         """Moves the models' outcomes seen so far into the record of the run, one per model, windows added up."""
         for model in dict.fromkeys(outcome.model for outcome in self._console.models):
             outcomes = [outcome for outcome in self._console.models if outcome.model == model]
             seconds = sum(outcome.seconds for outcome in outcomes)
-            record.models.append(replace(outcomes[0], seconds=seconds, row_count=_count_rows(warehouse, model)))
+            record.models.append(replace(outcomes[0], seconds=seconds, row_count=_count_rows(self.warehouse, model)))
         self._console.models.clear()
 
     @contextmanager
@@ -190,13 +197,6 @@ class Project:
             "\n\n".join(failures)
             + "\n\nWhat stands after it is as it was before this run. Mend the cause and run again."
         )
-
-
-def _loads_between(warehouse: Warehouse, start: datetime, end: datetime) -> int:
-    ((count,),) = warehouse.fetch(
-        f"SELECT COUNT(*) FROM landing.load WHERE loaded_at >= TIMESTAMP '{start}' AND loaded_at < TIMESTAMP '{end}'"
-    )
-    return int(count)
 
 
 def _count_rows(warehouse: Warehouse, model: str) -> int | None:

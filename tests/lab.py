@@ -74,7 +74,7 @@ class Lab:
 
     def take(self, load: Load, *, full_refresh: bool = False) -> None:
         write_feeds(load, self.inputs)
-        self.ingest(load.loaded_at, full_refresh=full_refresh)
+        self.ingest(load.loaded_at)
         self.transform(load.loaded_at, full_refresh=full_refresh)
 
     def land(self, load: Load) -> None:
@@ -82,11 +82,9 @@ class Lab:
         write_feeds(load, self.inputs)
         self.ingest(load.loaded_at)
 
-    def ingest(
-        self, as_of: datetime | None, *, full_refresh: bool = False, allow_removals: bool = True
-    ) -> list[FeedLoad]:
+    def ingest(self, as_of: datetime | None, *, allow_removals: bool = True) -> list[FeedLoad]:
         self._begin_run()
-        self.job.ingest(as_of, allow_removals=allow_removals, full_refresh=full_refresh)
+        self.job.ingest(as_of, allow_removals=allow_removals)
         return self.job.record.loads
 
     def transform(self, as_of: datetime | None, *, full_refresh: bool = False) -> None:

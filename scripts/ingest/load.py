@@ -44,17 +44,15 @@ def last_loaded_at(warehouse: Warehouse) -> datetime | None:
     return newest
 
 
-def choose_loaded_at(as_of: datetime | None, last: datetime | None, closed_until: datetime | None) -> datetime:
+def choose_loaded_at(as_of: datetime | None, last: datetime | None) -> datetime:
     """The time of a load: `as_of`, or now; naive UTC, microseconds.
 
     Args:
         as_of: Time asked for.
         last: Time of the newest load.
-        closed_until: End of the last window that a model has on record as processed; such a window is not looked at
-            again. None where all windows will be processed again.
 
     Raises:
-        FeedRefusedError: The time does not lie after the last load and every closed window, or lies in the future.
+        FeedRefusedError: The time does not lie after the last load, or lies in the future.
     """
     now = utc_now()
     loaded_at = as_of or now
@@ -71,11 +69,6 @@ def choose_loaded_at(as_of: datetime | None, last: datetime | None, closed_until
         )
     if as_of and loaded_at > now:
         raise FeedRefusedError(f"{asked} lies in the future (now is {now.isoformat()} UTC). Give an earlier time.")
-    if closed_until and loaded_at < closed_until:
-        raise FeedRefusedError(
-            f"{asked} is before {closed_until.isoformat()}, up to which the models have already been run; they would "
-            "never see the load. Give a later time, or add --full-refresh, which processes everything again."
-        )
     return loaded_at
 
 
@@ -83,11 +76,15 @@ def ingest(
     warehouse: Warehouse,
     settings: Settings,
     *,
+    reopen: Callable[[datetime], None],
     as_of: datetime | None = None,
-    closed_until: datetime | None = None,
     allow_removals: bool = False,
 ) -> list[FeedLoad]:
-    """Takes both files of the inputs folder as one load.
+    """Takes both files of the inputs folder as one load; a load that was taken at this very time is not taken again.
+
+    Args:
+        reopen: Takes the models' windows from a time on off their record: called before the load is written, so that
+            none that was processed up to a later time misses it.
 
     Returns:
         The ledger rows of the load, one per file.
@@ -96,7 +93,10 @@ def ingest(
         FeedRefusedError: A file breaks its contract, or the load's time does not fit; nothing was written.
     """
     create_landing(warehouse)
-    loaded_at = choose_loaded_at(as_of, last_loaded_at(warehouse), closed_until)
+    last = last_loaded_at(warehouse)
+    if as_of and as_of == last and (taken := _taken_already(warehouse, settings)):
+        return taken
+    loaded_at = choose_loaded_at(as_of, last)
     with warehouse.load() as area:
         # Both files are looked at before a row is written: a refusal leaves nothing behind on any engine.
         resent = {feed.name: _prepare_resent_file(warehouse, settings, feed, loaded_at) for feed in FEEDS}
@@ -105,6 +105,7 @@ def ingest(
             resent[feed.name] or _prepare_file(warehouse, area, settings, parsed[feed.name], loaded_at, allow_removals)
             for feed in FEEDS
         ]
+        reopen(loaded_at)
         for file in prepared:
             file.append()
         loads = [file.ledger for file in prepared]
@@ -124,14 +125,14 @@ class _PreparedFile:
     append: Callable[[], None]
 
 
-def _prepare_resent_file(
-    warehouse: Warehouse, settings: Settings, feed: Feed, loaded_at: datetime
-) -> _PreparedFile | None:
-    """Prepares a file that is byte for byte that of the last load: nothing can have changed, so it is not parsed again.
+def _taken_already(warehouse: Warehouse, settings: Settings) -> list[FeedLoad]:
+    """The ledger rows of the last load where both files are still those that it took; none where one is not."""
+    known = [_resent(warehouse, settings, feed) for feed in FEEDS]
+    return [load for load in known if load] if all(known) else []
 
-    Returns:
-        None where it is another file, or there is none.
-    """
+
+def _resent(warehouse: Warehouse, settings: Settings, feed: Feed) -> FeedLoad | None:
+    """The ledger row of the last load of a feed whose file is byte for byte the same; None for another or no file."""
     path = settings.input_path / feed.file_name
     columns = ", ".join(column.name for column in fields(FeedLoad))
     last = warehouse.fetch(
@@ -142,7 +143,15 @@ def _prepare_resent_file(
     known = FeedLoad(*last[0])
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    if (sha256, settings.feed_encoding) != (known.sha256, known.encoding):
+    return known if (sha256, settings.feed_encoding) == (known.sha256, known.encoding) else None
+
+
+def _prepare_resent_file(
+    warehouse: Warehouse, settings: Settings, feed: Feed, loaded_at: datetime
+) -> _PreparedFile | None:
+    """Prepares a file that is that of the last load: nothing can have changed, so it is not parsed again."""
+    known = _resent(warehouse, settings, feed)
+    if known is None:
         return None
     unchanged = known.rows_read_count - known.duplicate_count
     ledger = replace(known, loaded_at=loaded_at, new_count=0, changed_count=0, gone_count=0, unchanged_count=unchanged)

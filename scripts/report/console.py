@@ -18,6 +18,7 @@ _STYLES = {
     "passed_with_warnings": "bold yellow",
     "failed": "bold red",
     "unfinished": "bold yellow",
+    "incomplete": "bold yellow",
 }
 _NARROW = 100  # columns under which bars and gaps shrink
 

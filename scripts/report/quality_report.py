@@ -45,7 +45,7 @@ def build_report(record: RunRecord, warehouse: Warehouse | None) -> Report:
         "environment": record.environment,
         "run_id": record.run_id,
         "status": record.status,
-        "verdict": _verdict(record.status, counts),
+        "verdict": None,
         "error": record.error,
         "gateway": record.gateway,
         "git_commit": commit,
@@ -61,6 +61,7 @@ def build_report(record: RunRecord, warehouse: Warehouse | None) -> Report:
         "loads": [_load(load) for load in record.loads],
     }
     report |= _sections(record, warehouse)
+    report["verdict"] = _verdict(record.status, counts, is_whole=not report["problems"])
     report["models"] = [
         {"model": m.model, "layer": m.layer, "seconds": round(m.seconds, 3), "rows": m.row_count} for m in record.models
     ]
@@ -180,11 +181,13 @@ def _count_tests(audits: list[AuditOutcome]) -> dict[str, int]:
     }
 
 
-def _verdict(status: str, counts: dict[str, int]) -> str:
+def _verdict(status: str, counts: dict[str, int], *, is_whole: bool) -> str:
     if status == "failed" or counts["failed"]:
         return "failed"
     if status != "succeeded":
         return "unfinished"
+    if not is_whole:
+        return "incomplete"
     return "passed_with_warnings" if counts["warnings"] else "passed"
 
 

@@ -23,6 +23,8 @@ def headline(report: Report) -> str:
         return "The run failed"
     if report["verdict"] == "unfinished":
         return "The run did not finish"
+    if report["verdict"] == "incomplete":
+        return f"Incomplete: {count(len(report['problems']), 'part', 'parts')} of this report could not be read"
     if report["verdict"] == "passed_with_warnings":
         return f"Passed with {count(tests['warnings'], 'warning', 'warnings')}"
     return f"Passed: all {number(tests['total'])} tests" if tests["total"] else "Passed; no test ran"

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import duckdb
+
+# Holds the scratch tables of the load under way on a warehouse without temporary ones, and is there only as long.
+SCRATCH_SCHEMA = "landing_scratch"
+
+
+@dataclass(frozen=True, order=True)
+class StoredObject:
+    """A table or a view; names in lower case."""
+
+    schema: str
+    name: str
+    is_view: bool
 
 
 class Warehouse(Protocol):
@@ -30,6 +44,10 @@ class Warehouse(Protocol):
 
     def relation(self, sql: str) -> duckdb.DuckDBPyRelation:
         """Returns the rows of an ordered query, in that order, as a relation that may be consumed once."""
+        ...
+
+    def objects(self, schemas: Collection[str]) -> set[StoredObject]:
+        """Returns the tables and views of these schemas (names in lower case; they need not exist)."""
         ...
 
     def close(self) -> None:

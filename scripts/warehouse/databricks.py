@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,10 @@ from scripts.clock import timestamp_literal
 from scripts.errors import PipelineError
 from scripts.feeds import FEEDS
 from scripts.settings import DatabricksSettings
+from scripts.warehouse import SCRATCH_SCHEMA, StoredObject
 
 FETCHED_ROWS = 100_000
 SIGN_IN_SECONDS = 60
-# Holds the scratch tables of the load under way, and is there only as long.
-SCRATCH_SCHEMA = "landing_scratch"
 # Parts of a load's Parquet files: large enough for the warehouse to read well, small enough to repeat when a PUT fails.
 PART_BYTES = "256MB"
 
@@ -109,6 +108,14 @@ class DatabricksWarehouse:
     def put(self, path: Path, target: str) -> None:
         """Sends a local file to the volume."""
         self.execute_native(f"PUT '{path}' INTO '{target}' OVERWRITE")
+
+    def objects(self, schemas: Collection[str]) -> set[StoredObject]:
+        names = ", ".join(f"'{name}'" for name in sorted(schemas))
+        rows = self.fetch(
+            "SELECT table_schema, table_name, table_type FROM information_schema.tables "
+            f"WHERE LOWER(table_schema) IN ({names})"
+        )
+        return {StoredObject(schema.lower(), name.lower(), kind == "VIEW") for schema, name, kind in rows}
 
     def close(self) -> None:
         with suppress(DatabricksError):

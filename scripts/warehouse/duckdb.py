@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 
 from scripts.errors import PipelineError
+from scripts.warehouse import StoredObject
 
 PARSED_DATABASE = "parsed_feed"
 
@@ -44,6 +45,14 @@ class DuckDBWarehouse:
 
     def relation(self, sql: str) -> duckdb.DuckDBPyRelation:
         return self._connection.sql(sql)
+
+    def objects(self, schemas: Collection[str]) -> set[StoredObject]:
+        names = ", ".join(f"'{name}'" for name in sorted(schemas))
+        rows = self.fetch(
+            "SELECT table_schema, table_name, table_type FROM information_schema.tables "
+            f"WHERE table_catalog = CURRENT_DATABASE() AND LOWER(table_schema) IN ({names})"
+        )
+        return {StoredObject(schema.lower(), name.lower(), kind == "VIEW") for schema, name, kind in rows}
 
     def close(self) -> None:
         # Left to the end of the last connection, the same takes many times as long.

@@ -22,7 +22,7 @@ from tests.reference import Load, Reference
 
 pytestmark = pytest.mark.databricks
 
-STEPS = ("settings", "DNS and TLS", "token", "session", "warehouse", "catalog", "create", "volume", "state")
+STEPS = ("settings", "DNS and TLS", "token", "session", "warehouse", "catalog", "tables", "create", "volume", "state")
 
 
 def check(server: RehearsalServer, folder: Path, **settings: str) -> Result:

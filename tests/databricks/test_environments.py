@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlglot import exp
 from sqlmesh import Context
 
 import scripts.transform
@@ -155,6 +156,20 @@ def test_full_refresh_leaves_the_same_rows(stage: Stage) -> None:
     with stage.lab.evaluated_windows() as windows:
         stage.lab.transform(stage.loaded_at, full_refresh=True)
     assert {"staging.stg_account", *HISTORY_AND_MARTS} <= windows.keys()
+    stage.lab.assert_equals(stage.reference)
+
+
+def test_what_was_dropped_is_made_again_by_the_next_run(stage: Stage, empty_server: RehearsalServer) -> None:
+    environment = stage.lab.job.project.context.state_sync.get_environment("prod")
+    assert environment is not None
+    (snapshot,) = (one for one in environment.snapshots if "stg_customer" in one.name)
+    execute(
+        empty_server,
+        "DROP SCHEMA marts CASCADE",
+        "DROP VIEW staging.stg_account",
+        f"DROP TABLE {exp.to_table(snapshot.table_name()).sql(dialect='databricks')}",
+    )
+    stage.lab.take(stage.next_load([("1", "Ann", "yes"), *CUSTOMERS[1:]], ACCOUNTS[:-1]))
     stage.lab.assert_equals(stage.reference)
 
 

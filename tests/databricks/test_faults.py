@@ -22,7 +22,8 @@ from scripts.feeds import ACCOUNT
 from scripts.ingest.load import ingest
 from scripts.pipeline import cli
 from scripts.settings import PROJECT_ROOT, databricks_of, load_settings
-from scripts.warehouse.databricks import SCRATCH_SCHEMA, DatabricksWarehouse
+from scripts.warehouse import SCRATCH_SCHEMA
+from scripts.warehouse.databricks import DatabricksWarehouse
 from tests.databricks.fixture import RehearsalServer
 from tests.databricks.lab import Table, cut_after, databricks_environment, execute, files_in_volume
 from tests.feed_strategies import write_feeds
@@ -53,7 +54,8 @@ def run_and_die(self, sql, parameters=None):
         os._exit(9)
 DatabricksWarehouse.execute_native = run_and_die
 settings = load_settings()
-ingest(DatabricksWarehouse(databricks_of(settings)), settings, as_of=datetime.fromisoformat(loaded_at))
+warehouse = DatabricksWarehouse(databricks_of(settings))
+ingest(warehouse, settings, reopen=lambda since: None, as_of=datetime.fromisoformat(loaded_at))
 """
 
 
@@ -83,7 +85,13 @@ class Desk:
         """Takes the feeds as they lie in the inputs, over a connection of its own."""
         settings = load_settings()
         with closing(DatabricksWarehouse(databricks_of(settings))) as warehouse:
-            ingest(warehouse, settings, as_of=as_of or self.loaded_at, allow_removals=allow_removals)
+            ingest(
+                warehouse,
+                settings,
+                reopen=lambda since: None,
+                as_of=as_of or self.loaded_at,
+                allow_removals=allow_removals,
+            )
 
     def assert_each_load_once(self) -> None:
         """Checks the landing zone against the reference, and that nothing else is left on the server."""

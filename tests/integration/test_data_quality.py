@@ -323,8 +323,8 @@ class TestBlocking:
     ) -> None:
         with continued(story, tmp_path) as (current, reference):
             current.transform(TIMES[1] + timedelta(hours=5))
-            # A load that got past the check of its time, as one written by hand does.
-            monkeypatch.setattr(current.job.project, "closed_until", lambda: None)
+            # A load that no window was opened again for, as one written by hand.
+            monkeypatch.setattr(current.job.project, "reopen", lambda since: None)
             load = Load(TIMES[1] + timedelta(hours=2), LATER[0], LATER[1][:3])
             reference.take(load)
             current.land(load)
@@ -333,6 +333,7 @@ class TestBlocking:
             message = str(missed.value)
             assert f"account load of {load.loaded_at}: 3 rows landed, 0 reached staging or quarantine" in message
             assert "--full-refresh" in message
+            monkeypatch.undo()
             current.transform(TIMES[1] + timedelta(hours=7), full_refresh=True)
             current.assert_equals(reference)
 

@@ -466,6 +466,15 @@ def test_missing_table_empties_only_the_sections_that_read_it(lab: Lab) -> None:
     assert "snap_account does not exist" in printed(report, 200)
 
 
+def test_a_report_with_parts_missing_has_not_passed(lab: Lab) -> None:
+    lab.connection.execute("DROP TABLE snapshots.snap_account")
+    report = build_report(run_record(status="succeeded"), lab.warehouse)
+    assert report["verdict"] == "incomplete"
+    assert text.headline(report) == "Incomplete: 3 parts of this report could not be read"
+    for shown in (render_html(report), printed(report, 200)):
+        assert "Incomplete: 3 parts of this report could not be read" in shown
+
+
 HOSTILE = "<script>alert('1')</script>&\"[bold red]\x1b[31m\u202e"
 
 

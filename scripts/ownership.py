@@ -1,0 +1,72 @@
+"""What in the warehouse is this project's and what is somebody else's, which it never drops or writes over.
+
+SQLMesh replaces whatever stands under a name that it wants. The landing zone's ledger is what tells: it is made before
+any model and dropped by nothing, so where it is missing the project was never here, and nothing there can be its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+import duckdb
+
+from macros.landing import LANDING_TABLES
+from scripts.errors import ForeignObjectsError, PipelineError
+from scripts.settings import PROJECT_ROOT, Settings
+from scripts.warehouse import SCRATCH_SCHEMA, StoredObject, Warehouse
+
+LANDING = "landing"
+PHYSICAL_PREFIX = "sqlmesh__"
+LAYERS = frozenset(folder.name for folder in (PROJECT_ROOT / "models").iterdir() if folder.is_dir())
+SCHEMAS = frozenset({LANDING, SCRATCH_SCHEMA, *LAYERS, *(PHYSICAL_PREFIX + layer for layer in LAYERS)})
+_LISTED = 8
+
+
+def refuse_foreign_objects(warehouse: Warehouse, settings: Settings, environment: str = "prod") -> list[StoredObject]:
+    """Stops before anything is written where that could take somebody's tables away.
+
+    Returns:
+        Objects of somebody else in the project's schemas that are in nobody's way.
+
+    Raises:
+        ForeignObjectsError: The project was never here, yet one of its schemas holds something; or a table stands where
+            a view of the environment belongs.
+    """
+    suffix = "" if environment == "prod" else f"__{environment}"
+    models = {(path.parent.name + suffix, path.stem) for path in (PROJECT_ROOT / "models").glob("*/*.sql")}
+    own = models | {(LANDING, name) for name in LANDING_TABLES}
+    present = warehouse.objects(SCHEMAS | {schema for schema, _ in models})
+    if not _is_here(warehouse, present):
+        in_the_way = present
+    else:
+        in_the_way = {stored for stored in present if (stored.schema, stored.name) in models and not stored.is_view}
+    if in_the_way:
+        raise ForeignObjectsError(_message(in_the_way, settings))
+    layers = {schema for schema, _ in models} | {LANDING}
+    return sorted(s for s in present if s.schema in layers and (s.schema, s.name) not in own)
+
+
+def _is_here(warehouse: Warehouse, present: set[StoredObject]) -> bool:
+    """Whether the ledger is there, and is ours by its columns."""
+    if StoredObject(LANDING, "load", is_view=False) not in present:
+        return False
+    columns = ", ".join(column.split()[0] for column in LANDING_TABLES["load"].split(","))
+    with suppress(duckdb.Error, PipelineError):
+        warehouse.fetch(f"SELECT {columns} FROM landing.load LIMIT 0")
+        return True
+    return False
+
+
+def _message(objects: Iterable[StoredObject], settings: Settings) -> str:
+    names = sorted(f"{stored.schema}.{stored.name}" for stored in objects)
+    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    place, setting = (
+        (f"The database {settings.duckdb_path}", "DUCKDB_PATH")
+        if settings.gateway == "duckdb"
+        else (f"Catalog {settings.databricks.catalog if settings.databricks else ''}", "DATABRICKS_CATALOG")
+    )
+    return (
+        f"{place} holds what this project did not make, in schemas that it writes to: {', '.join(names[:_LISTED])}"
+        f"{more}. Nothing was written. Set {setting} to another one, or move these to another schema and run again."
+    )

@@ -1,0 +1,129 @@
+"""SQLMesh's record of the windows that are processed: everything that this project edits in it stands here.
+
+SQLMesh keeps windows per name, version and identifier of a model, those of branches and of branches that were dropped
+included, and looks at no recorded window twice. Rows are exact however often a window is processed (design: "What a run
+guarantees"), so windows may always be taken off the record. To put one on it needs proof.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+
+from sqlmesh import Context
+from sqlmesh.core.snapshot import Snapshot
+from sqlmesh.core.snapshot.definition import SnapshotIdAndVersionLike
+from sqlmesh.utils.date import to_timestamp
+
+from scripts.clock import from_milliseconds, hour_of
+from scripts.warehouse import Warehouse
+
+PROD = "prod"
+_END_OF_TIME = to_timestamp("9999-01-01")
+
+
+def reopen(context: Context, since: datetime | None = None) -> None:
+    """Takes the windows from the hour of `since` on (None: all windows) off the record, in every environment.
+
+    SQLMesh's own restatement ends at a whole second and leaves what was processed after it on record.
+    """
+    _reopen(context, _known_versions(context), since)
+
+
+def reopen_all_of(context: Context, names: Collection[str]) -> None:
+    """Takes all windows of some models (by SQLMesh's full names) off the record, in every version of them."""
+    _reopen(context, [version for version in _known_versions(context) if version.name in names], None)
+
+
+def reopen_unproven(context: Context) -> None:
+    """Keeps, of the windows of versions that prod does not hold, those up to which all of prod is right.
+
+    A branch may have evaluated its own version of a model for a window before the models it reads saw a load of it.
+    """
+    environment = context.state_sync.get_environment(PROD)
+    held = {snapshot.name_version for snapshot in environment.snapshots} if environment else set()
+    others = [version for version in _known_versions(context) if version.name_version not in held]
+    _reopen(context, others, prod_is_right_until(context))
+
+
+def prod_is_right_until(context: Context) -> datetime | None:
+    """End of the last window that all of prod's models have on record; None where one has none, or there is no prod."""
+    environment = context.state_sync.get_environment(PROD)
+    if environment is None:
+        return None
+    ends = context.state_sync.max_interval_end_per_model(PROD)
+    # A seed is whole whenever it is there.
+    loaded = [
+        snapshot.name
+        for snapshot in context.state_sync.get_snapshots(environment.snapshots).values()
+        if snapshot.evaluatable and not snapshot.is_seed
+    ]
+    if not loaded or any(name not in ends for name in loaded):
+        return None
+    return from_milliseconds(min(ends[name] for name in loaded))
+
+
+def close_finished_hours(context: Context, warehouse: Warehouse, execution_time: datetime) -> None:
+    """Records the hour of the last run as processed where that run has seen all of it.
+
+    An hour counts as processed only when all of it is, so without this the hour of the last run, however much was
+    loaded in it, is evaluated once more. In any doubt it is.
+    """
+    last = warehouse.fetch(
+        "SELECT execution_time, finished_at, model_versions FROM landing.run ORDER BY finished_at DESC LIMIT 1"
+    )
+    environment = context.state_sync.get_environment(PROD)
+    if not last or environment is None:
+        return
+    ran_until, finished_at, versions = last[0]
+    hour = hour_of(ran_until)
+    end = hour + timedelta(hours=1)
+    if execution_time < end or hour == ran_until or _loads_between(warehouse, ran_until, end):
+        return
+    known = set(json.loads(versions))
+    for snapshot in context.state_sync.get_snapshots(environment.snapshots).values():
+        unaltered = snapshot.last_altered_ts is None or from_milliseconds(snapshot.last_altered_ts) <= finished_at
+        ends_with_run = snapshot.intervals and from_milliseconds(snapshot.intervals[-1][1]) == ran_until
+        if unaltered and ends_with_run and version_text(snapshot.name, snapshot.identifier) in known:
+            context.state_sync.add_interval(snapshot, hour, end)
+
+
+def model_versions(context: Context) -> str:
+    """The exact versions of prod's models, as text."""
+    environment = context.state_sync.get_environment(PROD)
+    snapshots = environment.snapshots if environment else []
+    return json.dumps(sorted(version_text(snapshot.name, snapshot.identifier) for snapshot in snapshots))
+
+
+def version_text(name: str, identifier: str) -> str:
+    """A model's exact version, as `landing.run` keeps it."""
+    return f"{name} {identifier}"
+
+
+def _known_versions(context: Context) -> list[SnapshotIdAndVersionLike]:
+    """Every version of every model of this folder or of an environment, those that no environment holds included."""
+    names = {snapshot.name for snapshot in context.snapshots.values()}
+    for environment in context.state_sync.get_environments():
+        names |= {snapshot.name for snapshot in environment.snapshots}
+    return list(context.state_sync.get_snapshots_by_names(names, exclude_expired=False))
+
+
+def _reopen(context: Context, versions: Iterable[SnapshotIdAndVersionLike], since: datetime | None) -> None:
+    start = to_timestamp(hour_of(since)) if since else 0
+    stored = context.state_sync.get_snapshots(versions).values()
+    recorded = [(snapshot, (start, _END_OF_TIME)) for snapshot in stored if _ends_after(snapshot, start)]
+    if recorded:
+        # Without shared versions the windows of an earlier wording of the same model would stay.
+        context.state_sync.remove_intervals(recorded, remove_shared_versions=True)
+
+
+def _ends_after(snapshot: Snapshot, start: int) -> bool:
+    return bool(snapshot.intervals) and snapshot.intervals[-1][1] > start
+
+
+def _loads_between(warehouse: Warehouse, start: datetime, end: datetime) -> int:
+    ((count,),) = warehouse.fetch(
+        f"SELECT COUNT(*) FROM landing.load WHERE loaded_at >= TIMESTAMP '{start}' AND loaded_at < TIMESTAMP '{end}'"
+    )
+    return int(count)

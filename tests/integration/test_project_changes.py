@@ -1,0 +1,422 @@
+"""A change of the project between loads is as safe as a load: deploys, branches, refreshes, repeated commands."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlglot import exp
+from sqlmesh import Context
+
+import scripts.plan
+import scripts.transform
+from scripts.clock import end_of_window
+from scripts.errors import BlockingAuditError, FeedRefusedError
+from scripts.pipeline import cli
+from scripts.windows import model_versions
+from tests.feed_strategies import write_feeds
+from tests.lab import (
+    Lab,
+    Story,
+    assert_same_tables,
+    continued,
+    copy_project,
+    environment_of,
+    stored_tables,
+    tell,
+)
+from tests.reference import DEFAULT_TIERS, Load, Reference, Tier
+
+FIRST_AT = datetime(2024, 1, 15, 2)
+FIRST = Load(
+    FIRST_AT,
+    [("1", "Ana", "no"), ("2", "Bob", "yes")],
+    [("A1", "1", "100", "savings"), ("A2", "2", "20000", "savings"), ("A3", "2", "50", "checking")],
+)
+HIGHER = (DEFAULT_TIERS[0], DEFAULT_TIERS[1], Tier(Decimal("20000.00"), Decimal("0.0300"), Decimal("0.0050")))
+MARTS = ("marts.account_summary", "marts.customer_profile")
+MODEL = "models/marts/account_summary.sql"
+SEED = "seeds/interest_rate_tier.csv"
+
+
+def load_of(days: int, balance: str = "150") -> Load:
+    """A load so many days after the first, with another balance of A1."""
+    accounts = [("A1", "1", balance, "savings"), *FIRST.account[1:]]
+    return Load(FIRST_AT + timedelta(days=days), FIRST.customer, accounts)
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    return tell(tmp_path_factory.mktemp("first"), [FIRST])
+
+
+@dataclass
+class Desk:
+    """A lab whose project is a copy, which the test may change, and the reference of prod."""
+
+    lab: Lab
+    reference: Reference
+    project: Path
+
+    def change(self, part: str, old: str, new: str) -> None:
+        """Edits a file of the project; the next process works with it."""
+        path = self.project / part
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new), encoding="utf-8")
+        self.lab.close()
+        self.lab.open()
+
+    def describe_anew(self, words: str) -> None:
+        text = (self.project / MODEL).read_text(encoding="utf-8")
+        self.change(MODEL, text.splitlines()[0], f"/* {words} */")
+
+    def raise_rates(self) -> None:
+        self.change(SEED, "20000.00,0.0200", "20000.00,0.0300")
+
+    def take(self, load: Load) -> None:
+        self.reference.take(load)
+        self.lab.take(load)
+
+    def lose_rows(self, model: str) -> None:
+        """Empties the table behind a model's view."""
+        self.lab.job.warehouse.execute(f"DELETE FROM {self.table_of(model)}")
+
+    def table_of(self, model: str) -> str:
+        context = self.lab.job.project.context
+        environment = context.state_sync.get_environment("prod")
+        assert environment is not None
+        (snapshot,) = (s for s in environment.snapshots if s.name.endswith(model.replace(".", '"."') + '"'))
+        return str(exp.to_table(snapshot.table_name()).sql(dialect="duckdb"))
+
+    def assert_prod(self, reference: Reference | None = None) -> None:
+        self.lab.assert_equals(reference or self.reference)
+
+    def with_higher_rates(self) -> Reference:
+        other = copy.deepcopy(self.reference)
+        other.tiers = HIGHER
+        return other
+
+    @property
+    def context(self) -> Context:
+        return self.lab.job.project.context
+
+    def plan_branch(self, until: datetime) -> None:
+        """Plans and runs the changed project in the environment `branch`, as SQLMesh's own commands do."""
+        options: dict[str, Any] = {"no_prompts": True, "auto_apply": True, "skip_tests": True}
+        self.context.plan("branch", execution_time=end_of_window(until), **options)
+        assert self.context.run("branch", execution_time=end_of_window(until), ignore_cron=True).is_success
+
+    def in_branch(self) -> dict[str, list[dict[str, Any]]]:
+        return {name: self.lab.rows(name.replace(".", "__branch.")) for name in MARTS}
+
+
+@pytest.fixture
+def desk(story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    copy_project(tmp_path / "project")
+    for module in (scripts.transform, scripts.plan):
+        monkeypatch.setattr(module, "PROJECT_ROOT", tmp_path / "project")
+    with continued(story, tmp_path / "lab") as (current, reference):
+        yield Desk(current, reference, tmp_path / "project")
+
+
+def marts_of(reference: Reference) -> dict[str, list[dict[str, Any]]]:
+    return {name: reference.tables()[name] for name in MARTS}
+
+
+class TestFullRefresh:
+    @pytest.mark.parametrize("damaged", ["marts.account_summary", "staging.stg_account", "snapshots.snap_account"])
+    def test_it_rebuilds_all_after_words_were_changed_twice(self, desk: Desk, damaged: str) -> None:
+        for day, words in enumerate(("One row per savings account.", "One row per account that saves."), 1):
+            desk.describe_anew(words)
+            desk.take(load_of(day, f"{day}00"))
+        desk.lose_rows(damaged)
+        desk.lab.transform(None, full_refresh=True)
+        desk.assert_prod()
+
+    def test_a_branch_that_is_merged_after_it_holds_what_it_rebuilt(self, desk: Desk) -> None:
+        desk.take(load_of(1))
+        desk.raise_rates()
+        desk.plan_branch(FIRST_AT + timedelta(days=2))
+        desk.lab.transform(None, full_refresh=True)
+        desk.assert_prod(desk.with_higher_rates())
+
+
+class TestBranches:
+    def test_a_branch_that_ran_ahead_neither_refuses_a_load_nor_brings_prod_old_balances(self, desk: Desk) -> None:
+        desk.raise_rates()
+        desk.plan_branch(FIRST_AT + timedelta(days=5))
+        desk.change(SEED, "20000.00,0.0300", "20000.00,0.0200")
+        desk.take(load_of(2))
+        desk.assert_prod()
+        desk.raise_rates()
+        desk.lab.transform(None)
+        desk.assert_prod(desk.with_higher_rates())
+
+    def test_a_branch_that_was_dropped_is_right_when_it_comes_back(self, desk: Desk) -> None:
+        desk.raise_rates()
+        desk.plan_branch(FIRST_AT + timedelta(days=5))
+        desk.context.invalidate_environment("branch", sync=True)
+        desk.change(SEED, "20000.00,0.0300", "20000.00,0.0200")
+        desk.take(load_of(2))
+        desk.take(load_of(3, "160"))
+        desk.raise_rates()
+        desk.lab.transform(None)
+        desk.assert_prod(desk.with_higher_rates())
+
+    def test_a_branch_sees_a_load_that_is_dated_before_its_windows(self, desk: Desk) -> None:
+        desk.raise_rates()
+        desk.plan_branch(FIRST_AT + timedelta(days=5))
+        write_feeds(load_of(2), desk.lab.inputs)
+        desk.lab.ingest(load_of(2).loaded_at)
+        desk.reference.take(load_of(2))
+        desk.plan_branch(FIRST_AT + timedelta(days=6))
+        assert_same_tables(marts_of(desk.with_higher_rates()), desk.in_branch())
+
+    def test_a_branch_that_is_ahead_of_the_models_it_reads_comes_into_prod_right(self, desk: Desk) -> None:
+        desk.raise_rates()
+        write_feeds(load_of(2), desk.lab.inputs)
+        desk.lab.ingest(load_of(2).loaded_at)
+        # `sqlmesh plan --run` evaluates the changed models alone, up to now.
+        desk.context.plan(
+            "branch",
+            execution_time=FIRST_AT + timedelta(days=5),
+            run=True,
+            no_prompts=True,
+            auto_apply=True,
+            skip_tests=True,
+        )
+        desk.reference.take(load_of(2))
+        desk.lab.transform(None)
+        desk.assert_prod(desk.with_higher_rates())
+
+
+class TestPlanOfABranch:
+    def plan(self, desk: Desk, monkeypatch: pytest.MonkeyPatch, environment: str = "branch") -> Result:
+        """`make plan` in a process of its own."""
+        monkeypatch.setattr(scripts.plan, "this_environment", lambda: environment)
+        desk.lab.close()
+        ended = CliRunner().invoke(cli, ["plan", "--no-prompts", "--auto-apply", "--skip-tests"])
+        desk.lab.open()
+        return ended
+
+    def test_it_is_filled_in_the_minute_of_a_load(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        load = load_of(0, "170")
+        write_feeds(load, desk.lab.inputs)
+        (taken, _) = desk.lab.ingest(None)
+        desk.lab.transform(None)
+        desk.reference.take(Load(taken.loaded_at, load.customer, load.account))
+        desk.raise_rates()
+        ended = self.plan(desk, monkeypatch)
+        assert ended.exit_code == 0, ended.output
+        assert_same_tables(marts_of(desk.with_higher_rates()), desk.in_branch())
+        desk.assert_prod()
+
+    def test_it_says_which_loads_it_cannot_show(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_feeds(load_of(1), desk.lab.inputs)
+        desk.lab.ingest(load_of(1).loaded_at)
+        desk.raise_rates()
+        ended = self.plan(desk, monkeypatch)
+        assert ended.exit_code == 0, ended.output
+        assert "Not shown: 1 load(s) that prod's models do not hold yet" in ended.output
+        assert_same_tables(marts_of(desk.with_higher_rates()), desk.in_branch())
+
+    def test_on_the_production_branch_it_takes_in_every_load_first(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        load = load_of(1)
+        write_feeds(load, desk.lab.inputs)
+        desk.lab.ingest(load.loaded_at)
+        desk.raise_rates()
+        ended = self.plan(desk, monkeypatch, "prod")
+        assert ended.exit_code == 0, ended.output
+        desk.reference.take(load)
+        desk.assert_prod(desk.with_higher_rates())
+
+
+class TestDeploy:
+    def test_a_load_that_breaks_an_audit_leaves_prods_marts_as_they_were(self, desk: Desk) -> None:
+        versions = model_versions(desk.context)
+        load = load_of(1)
+        desk.raise_rates()
+        desk.lab.land(load)
+        desk.lab.job.warehouse.execute(
+            f"INSERT INTO landing.account SELECT * FROM landing.account WHERE loaded_at = TIMESTAMP '{load.loaded_at}'"
+        )
+        with pytest.raises(BlockingAuditError):
+            desk.lab.transform(None)
+        assert_same_tables(marts_of(desk.reference), {name: desk.lab.rows(name) for name in MARTS})
+        assert model_versions(desk.context) == versions
+        desk.lab.job.warehouse.execute(
+            f"DELETE FROM landing.account WHERE loaded_at = TIMESTAMP '{load.loaded_at}' AND rowid NOT IN "
+            f"(SELECT MIN(rowid) FROM landing.account WHERE loaded_at = TIMESTAMP '{load.loaded_at}')"
+        )
+        desk.lab.transform(None)
+        desk.reference.take(load)
+        desk.assert_prod(desk.with_higher_rates())
+
+    def test_one_that_was_killed_before_its_end_is_finished(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        def killed(*_: Any, **__: Any) -> None:
+            raise KeyboardInterrupt
+
+        desk.raise_rates()
+        with monkeypatch.context() as patch:
+            patch.setattr("sqlmesh.core.plan.evaluator.BuiltInPlanEvaluator.visit_finalize_environment_stage", killed)
+            with pytest.raises(KeyboardInterrupt):
+                desk.lab.transform(None)
+        desk.lab.close()
+        desk.lab.open()
+        desk.reference = desk.with_higher_rates()
+        desk.take(load_of(1))
+        desk.assert_prod()
+
+
+class TestRepeatedCommands:
+    def run(self, desk: Desk, *arguments: str) -> Result:
+        desk.lab.close()
+        ended = CliRunner().invoke(cli, list(arguments))
+        desk.lab.open()
+        return ended
+
+    def test_a_dated_run_goes_on_where_its_load_was_taken(self, desk: Desk) -> None:
+        load = load_of(1)
+        desk.lab.land(load)
+        for _ in range(2):
+            ended = self.run(desk, "run", "--as-of", load.loaded_at.isoformat())
+            assert ended.exit_code == 0, ended.output
+        desk.reference.take(load)
+        desk.assert_prod()
+        assert desk.lab.count("landing.load") == 4
+
+    def test_a_dated_run_with_other_bytes_is_refused(self, desk: Desk) -> None:
+        desk.take(load_of(1))
+        write_feeds(load_of(1, "151"), desk.lab.inputs)
+        ended = self.run(desk, "run", "--as-of", load_of(1).loaded_at.isoformat())
+        assert ended.exit_code == FeedRefusedError.exit_code, ended.output
+        assert "is not after the last load" in ended.output
+        desk.assert_prod()
+
+    def test_transform_leaves_later_dates_open(self, desk: Desk) -> None:
+        desk.lab.land(load_of(1))
+        desk.reference.take(load_of(1))
+        assert self.run(desk, "transform").exit_code == 0
+        desk.take(load_of(2, "180"))
+        desk.assert_prod()
+
+    def test_a_load_dated_before_windows_that_were_run_is_not_missed(self, desk: Desk) -> None:
+        desk.lab.transform(FIRST_AT + timedelta(days=3))
+        desk.take(load_of(1))
+        desk.assert_prod()
+
+
+LOSSES = {
+    "a schema": ("DROP SCHEMA snapshots CASCADE",),
+    "a view": ("DROP VIEW marts.account_summary",),
+    "every view": tuple(
+        f"DROP SCHEMA {name} CASCADE"
+        for name in ("source", "staging", "snapshots", "intermediate", "marts", "reference")
+    ),
+}
+
+
+class TestWhatIsMissing:
+    @pytest.mark.parametrize("statements", LOSSES.values(), ids=LOSSES.keys())
+    def test_a_dropped_view_is_made_again(self, desk: Desk, statements: tuple[str, ...]) -> None:
+        for statement in statements:
+            desk.lab.job.warehouse.execute(statement)
+        desk.take(load_of(1))
+        desk.assert_prod()
+
+    @pytest.mark.parametrize(
+        "model",
+        ["staging.stg_account", "snapshots.snap_customer", "marts.customer_profile", "reference.interest_rate_tier"],
+    )
+    def test_a_dropped_table_is_built_again(self, desk: Desk, model: str) -> None:
+        desk.take(load_of(1))
+        desk.lab.job.warehouse.execute(f"DROP TABLE {desk.table_of(model)}")
+        desk.take(load_of(2, "190"))
+        desk.assert_prod()
+
+    def test_a_dropped_physical_schema_is_built_again_by_a_full_refresh(self, desk: Desk) -> None:
+        desk.take(load_of(1))
+        desk.lab.job.warehouse.execute("DROP SCHEMA sqlmesh__snapshots CASCADE")
+        desk.lab.job.warehouse.execute("DROP SCHEMA snapshots CASCADE")
+        desk.lab.transform(None, full_refresh=True)
+        desk.assert_prod()
+
+
+def older_systems_database(path: Path) -> None:
+    """What the older system's dbt-duckdb project leaves: its snapshots with dbt's columns, and its marts."""
+    import duckdb
+
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE SCHEMA snapshots; CREATE SCHEMA marts")
+        connection.execute(
+            "CREATE TABLE snapshots.snap_customer AS SELECT 1::BIGINT AS customer_id, 'Alice' AS customer_name, "
+            "true AS has_loan_flag, TIMESTAMP '2024-01-01' AS loaded_at, md5('1') AS dbt_scd_id, "
+            "TIMESTAMP '2024-01-01' AS dbt_updated_at, TIMESTAMP '2024-01-01' AS dbt_valid_from, "
+            "NULL::TIMESTAMP AS dbt_valid_to"
+        )
+        connection.execute("CREATE TABLE marts.account_summary AS SELECT 'A1' AS account_id, 100.0 AS balance")
+        connection.execute("CREATE VIEW marts.totals AS SELECT COUNT(*) AS accounts FROM marts.account_summary")
+
+
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "run": ("run",),
+    "ingest": ("ingest",),
+    "transform": ("transform",),
+    "export": ("export",),
+    "publish": ("publish",),
+    "plan": ("plan", "--no-prompts", "--auto-apply"),
+    "check": ("check",),
+    "status": ("status",),
+}
+
+
+class TestTablesOfOthers:
+    @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS.keys())
+    def test_in_a_database_of_the_older_system_nothing_is_written(
+        self, command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(scripts.plan, "this_environment", lambda: "prod")
+        path = tmp_path / "lending_club.duckdb"
+        older_systems_database(path)
+        before = path.read_bytes()
+        write_feeds(FIRST, tmp_path / "inputs")
+        with environment_of(tmp_path):
+            ended = CliRunner().invoke(cli, command)
+        assert ended.exit_code == 4, ended.output
+        assert "marts.account_summary, marts.totals, snapshots.snap_customer" in ended.output
+        assert "DUCKDB_PATH" in ended.output
+        assert path.read_bytes() == before
+
+    @pytest.mark.parametrize("command", ["run", "transform", "status"])
+    def test_a_table_that_took_the_place_of_a_view_is_not_replaced(self, desk: Desk, command: str) -> None:
+        desk.lab.job.warehouse.execute("DROP VIEW marts.account_summary")
+        desk.lab.job.warehouse.execute("CREATE TABLE marts.account_summary AS SELECT 42 AS answer")
+        desk.lab.close()
+        ended = CliRunner().invoke(cli, [command])
+        assert ended.exit_code == 4, ended.output
+        assert "marts.account_summary" in ended.output
+        kept = stored_tables(desk.lab.folder, ["marts.account_summary", "landing.load"])
+        assert kept["marts.account_summary"] == [{"answer": 42}]
+        assert len(kept["landing.load"]) == 2
+
+    def test_a_table_of_the_users_own_is_named_and_left_alone(self, desk: Desk) -> None:
+        desk.lab.job.warehouse.execute("CREATE TABLE marts.my_own AS SELECT 42 AS answer")
+        desk.lab.close()
+        write_feeds(load_of(1), desk.lab.inputs)
+        ended = CliRunner().invoke(cli, ["run", "--as-of", load_of(1).loaded_at.isoformat()])
+        desk.lab.open()
+        assert ended.exit_code == 0, ended.output
+        assert "marts.my_own is not this project's" in ended.output
+        assert desk.lab.rows("marts.my_own") == [{"answer": 42}]
+        desk.reference.take(load_of(1))
+        desk.assert_prod()
