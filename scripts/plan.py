@@ -81,8 +81,7 @@ def plan(settings: Settings, environment: str, options: Sequence[str], console: 
     context, warehouse = project.context, project.warehouse
     _give_it_a_dialogue(context)
     until = _shown_until(context, warehouse, environment, console)
-    if environment == PROD:
-        windows.reopen_unproven(context)
+    windows.reopen_unproven(context)
     arguments = [environment, "--run", "--ignore-cron", "--execution-time", until.isoformat(sep=" "), *options]
     sqlmesh_plan.main(arguments, prog_name="make plan", obj=context, standalone_mode=False)
 

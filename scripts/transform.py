@@ -15,7 +15,7 @@ from sqlglot import exp
 from sqlmesh import Context
 from sqlmesh.core import constants
 from sqlmesh.core.console import set_console
-from sqlmesh.core.snapshot import SnapshotEvaluator, SnapshotId
+from sqlmesh.core.snapshot import DeployabilityIndex, SnapshotEvaluator, SnapshotId
 from sqlmesh.core.snapshot.definition import to_view_mapping
 from sqlmesh.utils.errors import SQLMeshError
 
@@ -65,8 +65,7 @@ class Project:
         Raises:
             BlockingAuditError: A model or a blocking audit failed; prod shows the models that it showed before.
         """
-        windows.reopen_unproven(self.context)
-        self._reopen_lost_tables()
+        self._prepare()
         try:
             self.context.plan(
                 PROD,
@@ -87,7 +86,7 @@ class Project:
         Raises:
             BlockingAuditError: A model or a blocking audit failed; what stands after it was not run.
         """
-        self._reopen_lost_tables()
+        self._prepare()
         status = self.context.run(PROD, execution_time=execution_time, ignore_cron=True)
         if status.is_failure:
             raise self._failure("The run failed.")
@@ -127,8 +126,9 @@ class Project:
         )
         return sorted(f"{views[snapshot_id].db}.{views[snapshot_id].name}" for snapshot_id in lost)
 
-    def _reopen_lost_tables(self) -> None:
-        """Has the tables of prod's models built again that are not there any more."""
+    def _prepare(self) -> None:
+        """Before prod goes on: nothing of a branch counts beyond it, and tables that are lost will be built again."""
+        windows.reopen_unproven(self.context)
         environment = self.context.state_sync.get_environment(PROD)
         if environment is None:
             return
@@ -137,9 +137,19 @@ class Project:
             for snapshot in environment.snapshots
             if snapshot.is_model and not snapshot.is_symbolic
         }
-        lost = {snapshot_id.name for snapshot_id in self._lost(tables)}
+        lost = self._lost(tables)
         if lost:
-            windows.reopen_all_of(self.context, lost)
+            self._rebuild(lost)
+
+    def _rebuild(self, lost: list[SnapshotId]) -> None:
+        """Has lost tables filled by the next run, from their first window on; a seed's rows are not in the state."""
+        evaluator = self.context.snapshot_evaluator
+        stored = self.context.state_sync.get_snapshots(lost)
+        local = {snapshot.snapshot_id: snapshot for snapshot in self.context.snapshots.values()}
+        evaluator.create_physical_schemas(stored.values(), DeployabilityIndex.all_deployable())
+        seeds = [local[snapshot_id] for snapshot_id in lost if stored[snapshot_id].is_seed and snapshot_id in local]
+        evaluator.create(seeds, local)
+        windows.reopen_all_of(self.context, {s.name for s in stored.values() if not s.is_seed})
 
     def _lost(self, objects: dict[SnapshotId, exp.Table]) -> list[SnapshotId]:
         """Those whose table or view does not exist."""

@@ -39,7 +39,8 @@ def reopen_all_of(context: Context, names: Collection[str]) -> None:
 def reopen_unproven(context: Context) -> None:
     """Keeps, of the windows of versions that prod does not hold, those up to which all of prod is right.
 
-    A branch may have evaluated its own version of a model for a window before the models it reads saw a load of it.
+    A branch may evaluate its own version of a model for a window before the models that it shares with prod have seen
+    a load of it; so this comes before prod goes on.
     """
     environment = context.state_sync.get_environment(PROD)
     held = {snapshot.name_version for snapshot in environment.snapshots} if environment else set()

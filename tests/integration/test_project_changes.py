@@ -54,7 +54,12 @@ def load_of(days: int, balance: str = "150") -> Load:
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    return tell(tmp_path_factory.mktemp("first"), [FIRST])
+    folder = tmp_path_factory.mktemp("first")
+    copy_project(folder / "project")
+    # Of a project as far from the root as the tests' copies: SQLMesh takes note of where macros lie.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scripts.transform, "PROJECT_ROOT", folder / "project")
+        return tell(folder / "lab", [FIRST])
 
 
 @dataclass
@@ -193,7 +198,11 @@ class TestBranches:
             auto_apply=True,
             skip_tests=True,
         )
+        desk.change(SEED, "20000.00,0.0300", "20000.00,0.0200")
         desk.reference.take(load_of(2))
+        desk.lab.transform(None)
+        desk.take(load_of(3, "160"))
+        desk.raise_rates()
         desk.lab.transform(None)
         desk.assert_prod(desk.with_higher_rates())
 
