@@ -9,6 +9,12 @@ class PipelineError(Exception):
     exit_code = 1
 
 
+class WrongUsageError(PipelineError):
+    """The command line asks for what is not there."""
+
+    exit_code = 2
+
+
 class FeedRefusedError(PipelineError):
     """The feed breaks its contract; nothing was written."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import atexit
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import wraps
@@ -19,7 +20,7 @@ from rich.markup import escape
 
 from scripts.clock import end_of_window, timestamp_literal, utc_now
 from scripts.errors import PipelineError
-from scripts.results import RunRecord
+from scripts.results import AuditOutcome, RunRecord
 from scripts.settings import Settings, load_settings
 
 console = Console(highlight=False)
@@ -154,6 +155,16 @@ def report(latest: bool, full: bool) -> None:
 
 
 @cli.command()
+@click.option("--model", "models", multiple=True, metavar="LAYER.NAME", help="Only this model; may be repeated.")
+@click.option("--audit", "audits", multiple=True, metavar="NAME", help="Only audits of this kind; may be repeated.")
+@steps
+def audit(models: tuple[str, ...], audits: tuple[str, ...]) -> None:
+    """Audit all rows of all time as they stand; nothing is written, no report either."""
+    with job(load_settings(), reports=False) as current:
+        current.audit(full=True, models=models, audits=audits)
+
+
+@cli.command()
 @steps
 def status() -> None:
     """Show what is loaded, pending and in quarantine, where things are, and what to do where something is wrong."""
@@ -243,27 +254,31 @@ class Job:
                 line = f"    {target.catalog}.{table.name:<24}{table.row_count:>12,} rows, money checked"
                 console.print(line, soft_wrap=True)
 
-    def audit(self, full: bool) -> None:
+    def audit(self, full: bool, models: Collection[str] = (), audits: Collection[str] = ()) -> None:
         from scripts.clock import hour_of
         from scripts.ingest.load import FIRST_LOAD_AT, create_landing, last_loaded_at
 
         create_landing(self.warehouse)
         loaded_at = last_loaded_at(self.warehouse)
         if loaded_at is None:
-            raise PipelineError("Nothing is loaded yet, so there is nothing to report on. Run `make run` first.")
-        self.record.loaded_at, self.record.execution_time = loaded_at, end_of_window(loaded_at)
-        with self._step("audit", "auditing the models"), self.project.recorded_audits(self.record):
-            self.project.audit(FIRST_LOAD_AT if full else hour_of(loaded_at), end_of_window(loaded_at))
-        failed = [outcome for outcome in self.record.audits if outcome.severity == "error" and not outcome.passed]
+            raise PipelineError("Nothing is loaded yet, so there is nothing to audit. Run `make run` first.")
+        start, end = FIRST_LOAD_AT if full else hour_of(loaded_at), end_of_window(loaded_at)
+        self.record.loaded_at, self.record.execution_time = loaded_at, end
+        with self._step("audit", f"auditing {'all rows' if full else 'the hour of the newest load'}"):
+            for outcomes in self.project.audit(self.record, start, end, models, audits):
+                console.print(_audit_line(outcomes), soft_wrap=True)
+        warned, failed = (
+            [outcome for outcome in self.record.audits if not outcome.passed and outcome.severity == severity]
+            for severity in ("warn", "error")
+        )
+        if warned:
+            console.print(f"\n{_sentences(warned)}", markup=False, soft_wrap=True)
         if failed:
             from scripts.errors import BlockingAuditError
 
             raise BlockingAuditError(
-                "\n\n".join(
-                    f"{outcome.model}: blocking audit {outcome.audit} failed with {outcome.failed_count:,} row(s). "
-                    f"Query:\n{outcome.query}"
-                    for outcome in failed
-                )
+                f"{_sentences(failed)}\n\nNothing was changed. Where a table was damaged, "
+                "`python -m scripts.pipeline run --full-refresh` rebuilds all of them from the landing zone."
             )
 
     def finish(self, error: BaseException | None) -> None:
@@ -306,6 +321,23 @@ class Job:
             yield
         finally:
             self.record.step_seconds[name] = round(perf_counter() - started, 3)
+
+
+def _audit_line(outcomes: list[AuditOutcome]) -> str:
+    """A model's name and how many of its audits went how."""
+    found = Counter(outcome.severity for outcome in outcomes if not outcome.passed)
+    line = f"    {outcomes[0].model:<42}{len(outcomes) - found.total()} audits passed"
+    line += f", [yellow]{found['warn']} warned[/yellow]" if found["warn"] else ""
+    return line + (f", [red]{found['error']} failed[/red]" if found["error"] else "")
+
+
+def _sentences(outcomes: Iterable[AuditOutcome]) -> str:
+    """What each of these audits found, with the query that shows the rows."""
+    return "\n\n".join(
+        f"{outcome.model}: {'' if outcome.severity == 'error' else 'non-'}blocking audit {outcome.audit} "
+        f"failed with {outcome.failed_count:,} row(s). Query:\n{outcome.query}"
+        for outcome in outcomes
+    )
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,8 +17,10 @@ from sqlmesh.core.console import set_console
 from sqlmesh.core.snapshot import SnapshotEvaluator
 from sqlmesh.utils.errors import SQLMeshError
 
+from scripts.audits import chosen
 from scripts.clock import from_milliseconds, hour_of
 from scripts.errors import BlockingAuditError, PipelineError
+from scripts.prod import prod_snapshots
 from scripts.results import AuditOutcome, RunRecord
 from scripts.settings import PROJECT_ROOT, Settings
 from scripts.sqlmesh_console import RunConsole, model_name
@@ -144,9 +146,39 @@ class Project:
             if unaltered and ends_with_run and f"{snapshot.name} {snapshot.identifier}" in known:
                 self.context.state_sync.add_interval(snapshot, hour, end)
 
-    def audit(self, start: datetime, end: datetime) -> None:
-        """Audits every model for a window as its rows stand, without running it."""
-        self.context.audit(start, end, execution_time=end)
+    def audit(
+        self,
+        record: RunRecord,
+        start: datetime,
+        end: datetime,
+        models: Collection[str] = (),
+        audits: Collection[str] = (),
+    ) -> Iterator[list[AuditOutcome]]:
+        """Audits prod's models for a window as their rows stand, without running them: all, or those that are named.
+
+        Yields:
+            The outcomes of a model, which are in the record then.
+
+        Raises:
+            PipelineError: There is no prod yet, or a model's rows can't be read.
+            WrongUsageError: There is no such model or audit.
+        """
+        snapshots = {snapshot.name: snapshot for snapshot in prod_snapshots(self.context)}
+        if not snapshots:
+            raise PipelineError("No model was run yet, so there is nothing to audit. Run `make run` first.")
+        for snapshot in chosen(snapshots.values(), models, audits):
+            known = len(record.audits)
+            try:
+                with self.recorded_audits(record):
+                    self.context.snapshot_evaluator.audit(
+                        snapshot, snapshots=snapshots, start=start, end=end, execution_time=end
+                    )
+            except Exception as error:  # the engines' errors have no class in common
+                raise PipelineError(
+                    f"{model_name(snapshot)} can't be audited: {error}\nWhere its table is lost, "
+                    "`python -m scripts.pipeline run --full-refresh` rebuilds all of them from the landing zone."
+                ) from error
+            yield record.audits[known:]
 
     def collect(self, record: RunRecord, warehouse: Warehouse) -> None:
         """Moves the models' outcomes seen so far into the record of the run, one per model, windows added up."""

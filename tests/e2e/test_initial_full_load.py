@@ -204,6 +204,7 @@ class TestStepsAlone:
         ("transform", ["--as-of", "--full-refresh"]),
         ("export", []),
         ("report", ["--latest", "--full"]),
+        ("audit", ["--model", "--audit"]),
         ("status", []),
     ],
 )
