@@ -27,6 +27,12 @@ class SettingsError(PipelineError):
     exit_code = 4
 
 
+class DeployRefusedError(PipelineError):
+    """The deploy was refused; nothing was written."""
+
+    exit_code = 4
+
+
 class BlockingAuditError(PipelineError):
     """A blocking audit or a model failed; what stands after it is as it was before the run."""
 

@@ -47,6 +47,9 @@ allow_removals_option = click.option(
 full_refresh_option = click.option(
     "--full-refresh", is_flag=True, help="Rebuild every model from the landing zone; the history comes out the same."
 )
+breaking_option = click.option(
+    "--breaking", is_flag=True, help="Deploy also what takes a column, or values of its type, from snapshots or marts."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -55,7 +58,8 @@ def cli() -> None:
 
     \b
     Exit codes: 0 done · 1 a step failed · 2 wrong usage · 3 the feed was refused, nothing written ·
-    4 a setting is wrong · 5 a model or a blocking audit failed, history and marts as they were.
+    4 a setting is wrong, or a deploy was refused and nothing written ·
+    5 a model or a blocking audit failed, history and marts as they were.
     Settings come from the environment or .env (see .env.example).
     """
 
@@ -79,11 +83,13 @@ def steps(command: Callable[..., None]) -> Callable[..., None]:
 @inputs_option
 @allow_removals_option
 @full_refresh_option
+@breaking_option
 @steps
-def run(as_of: datetime | None, inputs: str | None, allow_removals: bool, full_refresh: bool) -> None:
+def run(as_of: datetime | None, inputs: str | None, allow_removals: bool, full_refresh: bool, breaking: bool) -> None:
     """The whole job: ingest, models, exports, quality report."""
     settings = load_settings(inputs)
     with job(settings) as current:
+        current.check_deploy(breaking)
         current.ingest(as_of, allow_removals, full_refresh)
         current.transform(as_of, full_refresh)
         current.export()
@@ -105,10 +111,12 @@ def ingest(as_of: datetime | None, inputs: str | None, allow_removals: bool) -> 
 @cli.command()
 @as_of_option
 @full_refresh_option
+@breaking_option
 @steps
-def transform(as_of: datetime | None, full_refresh: bool) -> None:
+def transform(as_of: datetime | None, full_refresh: bool, breaking: bool) -> None:
     """Plan what changed in the project and run the models for what was loaded."""
     with job(load_settings()) as current:
+        current.check_deploy(breaking)
         current.transform(as_of, full_refresh)
 
 
@@ -187,6 +195,13 @@ class Job:
         )
         self.project = open_project(settings, console)
         self.warehouse = self.project.warehouse()
+
+    def check_deploy(self, breaking: bool) -> None:
+        """Stops before anything is written where the models of this folder break what readers of prod rely on."""
+        from scripts.published_schema import refuse_broken_promises
+
+        if not breaking:
+            refuse_broken_promises(self.project.context)
 
     def ingest(self, as_of: datetime | None, allow_removals: bool, full_refresh: bool) -> None:
         from scripts.ingest.load import ingest
