@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sqlmesh import Context
-from sqlmesh.core.constants import PROD
 from sqlmesh.core.snapshot import Snapshot
+
+PROD = "prod"
 
 
 def prod_snapshots(context: Context) -> list[Snapshot]:

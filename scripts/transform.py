@@ -20,15 +20,13 @@ from sqlmesh.utils.errors import SQLMeshError
 from scripts.audits import chosen
 from scripts.clock import from_milliseconds, hour_of
 from scripts.errors import BlockingAuditError, PipelineError
-from scripts.prod import prod_snapshots
+from scripts.prod import PROD, prod_snapshots
 from scripts.results import AuditOutcome, RunRecord
 from scripts.settings import PROJECT_ROOT, Settings
 from scripts.sqlmesh_console import RunConsole, model_name
 from scripts.warehouse import Warehouse
 from scripts.warehouse.duckdb import DuckDBWarehouse, locked_message
 from scripts.warehouse.open import open_warehouse
-
-PROD = "prod"
 
 
 class Project:
