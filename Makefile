@@ -107,6 +107,10 @@ run: setup  ## The whole job on data/inputs: ingest, models, exports, quality re
 status: setup  ## What is loaded, pending and in quarantine, and what is wrong
 	@$(PY) -m scripts.pipeline status $(ARGS)
 
+.PHONY: audit
+audit: setup  ## Audit all rows as they stand (MODEL=layer.name and AUDIT=name narrow it; each takes several)
+	@$(PY) -m scripts.pipeline audit $(MODEL:%=--model %) $(AUDIT:%=--audit %) $(ARGS)
+
 .PHONY: plan
 plan: setup  ## SQLMesh plan of the environment named after the git branch (on main: prod)
 	@exec $(PY) -m scripts.pipeline plan $(ARGS)

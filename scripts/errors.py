@@ -9,6 +9,12 @@ class PipelineError(Exception):
     exit_code = 1
 
 
+class WrongUsageError(PipelineError):
+    """The command line asks for what is not there."""
+
+    exit_code = 2
+
+
 class FeedRefusedError(PipelineError):
     """The feed breaks its contract; nothing was written."""
 
@@ -23,6 +29,12 @@ class SettingsError(PipelineError):
 
 class ForeignObjectsError(PipelineError):
     """Tables that are not this project's stand where it would write; nothing was written."""
+
+    exit_code = 4
+
+
+class DeployRefusedError(PipelineError):
+    """The deploy was refused; nothing was written."""
 
     exit_code = 4
 

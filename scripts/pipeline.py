@@ -5,7 +5,8 @@ from __future__ import annotations
 import atexit
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from functools import wraps
@@ -19,8 +20,8 @@ from rich.markup import escape
 
 from scripts.clock import end_of_window, timestamp_literal, utc_now
 from scripts.errors import PipelineError
-from scripts.results import RunRecord
-from scripts.settings import Settings, load_settings
+from scripts.results import AuditOutcome, RunRecord
+from scripts.settings import PROJECT_ROOT, Settings, load_settings
 
 console = Console(highlight=False)
 
@@ -46,6 +47,12 @@ allow_removals_option = click.option(
 full_refresh_option = click.option(
     "--full-refresh", is_flag=True, help="Rebuild every model from the landing zone; the history comes out the same."
 )
+deploy_option = click.option(
+    "--deploy", is_flag=True, help="Bring prod to the models of this folder also from another branch than PROD_BRANCH."
+)
+breaking_option = click.option(
+    "--breaking", is_flag=True, help="Deploy also what takes a column, or values of its type, from snapshots or marts."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -54,7 +61,8 @@ def cli() -> None:
 
     \b
     Exit codes: 0 done · 1 a step failed · 2 wrong usage · 3 the feed was refused, nothing written ·
-    4 a setting is wrong · 5 a model or a blocking audit failed, history and marts as they were.
+    4 a setting is wrong, or a deploy was refused and nothing written ·
+    5 a model or a blocking audit failed, history and marts as they were.
     Settings come from the environment or .env (see .env.example).
     """
 
@@ -78,11 +86,16 @@ def steps(command: Callable[..., None]) -> Callable[..., None]:
 @inputs_option
 @allow_removals_option
 @full_refresh_option
+@deploy_option
+@breaking_option
 @steps
-def run(as_of: datetime | None, inputs: str | None, allow_removals: bool, full_refresh: bool) -> None:
+def run(
+    as_of: datetime | None, inputs: str | None, allow_removals: bool, full_refresh: bool, deploy: bool, breaking: bool
+) -> None:
     """The whole job: ingest, models, exports, quality report."""
     settings = load_settings(inputs)
     with job(settings) as current:
+        current.check_deploy(deploy, breaking)
         current.ingest(as_of, allow_removals)
         current.transform(as_of, full_refresh)
         current.export()
@@ -104,10 +117,13 @@ def ingest(as_of: datetime | None, inputs: str | None, allow_removals: bool) -> 
 @cli.command()
 @as_of_option
 @full_refresh_option
+@deploy_option
+@breaking_option
 @steps
-def transform(as_of: datetime | None, full_refresh: bool) -> None:
+def transform(as_of: datetime | None, full_refresh: bool, deploy: bool, breaking: bool) -> None:
     """Plan what changed in the project and run the models for what was loaded."""
     with job(load_settings()) as current:
+        current.check_deploy(deploy, breaking)
         current.transform(as_of, full_refresh)
 
 
@@ -116,11 +132,11 @@ def transform(as_of: datetime | None, full_refresh: bool) -> None:
 @steps
 def plan(options: tuple[str, ...]) -> None:
     """Plan this folder in the environment of its git branch, up to the newest load; OPTIONS as of `sqlmesh plan`."""
+    from scripts.branch import environment_of_folder
     from scripts.plan import plan as plan_environment
-    from scripts.plan import this_environment
 
     settings = load_settings()
-    environment = this_environment()
+    environment = environment_of_folder(PROJECT_ROOT, settings.production_branches)
     console.print(f"Environment: {environment}")
     warn_of_others_tables(settings, environment)
     plan_environment(settings, environment, options, console)
@@ -168,6 +184,16 @@ def report(latest: bool, full: bool) -> None:
 
 
 @cli.command()
+@click.option("--model", "models", multiple=True, metavar="LAYER.NAME", help="Only this model; may be repeated.")
+@click.option("--audit", "audits", multiple=True, metavar="NAME", help="Only audits of this kind; may be repeated.")
+@steps
+def audit(models: tuple[str, ...], audits: tuple[str, ...]) -> None:
+    """Audit all rows of all time as they stand; nothing is written, no report either."""
+    with job(load_settings(), reports=False) as current:
+        current.audit(full=True, models=models, audits=audits)
+
+
+@cli.command()
 @steps
 def status() -> None:
     """Show what is loaded, pending and in quarantine, where things are, and what to do where something is wrong."""
@@ -191,6 +217,22 @@ class Job:
         warn_of_others_tables(settings)
         self.project = open_project(settings, console)
         self.warehouse = self.project.warehouse
+
+    def check_deploy(self, deploy: bool, breaking: bool) -> None:
+        """Stops before anything is written where prod is not to be brought to the models of this folder.
+
+        Raises:
+            DeployRefusedError: They are another branch's, or break what readers of prod rely on.
+        """
+        from scripts.branch import refuse_deploy_from_another_branch
+        from scripts.published_schema import refuse_broken_promises
+
+        if not self.project.differs_from_prod():
+            return
+        if not deploy:
+            refuse_deploy_from_another_branch(self.project.root, self.settings.production_branches)
+        if not breaking:
+            refuse_broken_promises(self.project.context)
 
     def ingest(self, as_of: datetime | None, allow_removals: bool) -> None:
         from scripts.ingest.load import ingest
@@ -262,27 +304,31 @@ class Job:
                 line = f"    {target.catalog}.{table.name:<24}{table.row_count:>12,} rows, money checked"
                 console.print(line, soft_wrap=True)
 
-    def audit(self, full: bool) -> None:
+    def audit(self, full: bool, models: Collection[str] = (), audits: Collection[str] = ()) -> None:
         from scripts.clock import hour_of
         from scripts.ingest.load import FIRST_LOAD_AT, create_landing, last_loaded_at
 
         create_landing(self.warehouse)
         loaded_at = last_loaded_at(self.warehouse)
         if loaded_at is None:
-            raise PipelineError("Nothing is loaded yet, so there is nothing to report on. Run `make run` first.")
-        self.record.loaded_at, self.record.execution_time = loaded_at, end_of_window(loaded_at)
-        with self._step("audit", "auditing the models"), self.project.recorded_audits(self.record):
-            self.project.audit(FIRST_LOAD_AT if full else hour_of(loaded_at), end_of_window(loaded_at))
-        failed = [outcome for outcome in self.record.audits if outcome.severity == "error" and not outcome.passed]
+            raise PipelineError("Nothing is loaded yet, so there is nothing to audit. Run `make run` first.")
+        start, end = FIRST_LOAD_AT if full else hour_of(loaded_at), end_of_window(loaded_at)
+        self.record.loaded_at, self.record.execution_time = loaded_at, end
+        with self._step("audit", f"auditing {'all rows' if full else 'the hour of the newest load'}"):
+            for outcomes in self.project.audit(self.record, start, end, models, audits):
+                console.print(_audit_line(outcomes), soft_wrap=True)
+        warned, failed = (
+            [outcome for outcome in self.record.audits if not outcome.passed and outcome.severity == severity]
+            for severity in ("warn", "error")
+        )
+        if warned:
+            console.print(f"\n{_sentences(warned)}", markup=False, soft_wrap=True)
         if failed:
             from scripts.errors import BlockingAuditError
 
             raise BlockingAuditError(
-                "\n\n".join(
-                    f"{outcome.model}: blocking audit {outcome.audit} failed with {outcome.failed_count:,} row(s). "
-                    f"Query:\n{outcome.query}"
-                    for outcome in failed
-                )
+                f"{_sentences(failed)}\n\nNothing was changed. Where a table was damaged, "
+                "`python -m scripts.pipeline run --full-refresh` rebuilds all of them from the landing zone."
             )
 
     def finish(self, error: BaseException | None) -> None:
@@ -339,11 +385,26 @@ def warn_of_others_tables(settings: Settings, environment: str = "prod") -> None
     if settings.gateway == "duckdb" and not settings.duckdb_path.exists():
         return
     with closing(open_warehouse(settings)) as warehouse:
-        for stored in refuse_foreign_objects(warehouse, settings):
-            console.print(
-                f"[yellow]{escape(f'{stored.schema}.{stored.name}')} is not this project's: left alone.[/yellow]",
-                soft_wrap=True,
-            )
+        for stored in refuse_foreign_objects(warehouse, settings, environment):
+            name = escape(f"{stored.schema}.{stored.name}")
+            console.print(f"[yellow]{name} is not this project's: it is left alone.[/yellow]", soft_wrap=True)
+
+
+def _audit_line(outcomes: list[AuditOutcome]) -> str:
+    """A model's name and how many of its audits went how."""
+    found = Counter(outcome.severity for outcome in outcomes if not outcome.passed)
+    line = f"    {outcomes[0].model:<42}{len(outcomes) - found.total()} audits passed"
+    line += f", [yellow]{found['warn']} warned[/yellow]" if found["warn"] else ""
+    return line + (f", [red]{found['error']} failed[/red]" if found["error"] else "")
+
+
+def _sentences(outcomes: Iterable[AuditOutcome]) -> str:
+    """What each of these audits found, with the query that shows the rows."""
+    return "\n\n".join(
+        f"{outcome.model}: {'' if outcome.severity == 'error' else 'non-'}blocking audit {outcome.audit} "
+        f"failed with {outcome.failed_count:,} row(s). Query:\n{outcome.query}"
+        for outcome in outcomes
+    )
 
 
 @contextmanager

@@ -41,6 +41,7 @@ class Settings:
     Attributes:
         gateway: `duckdb` or `databricks` (DATABASE_TYPE).
         environment: Label of the reports (ENVIRONMENT).
+        production_branches: Git branches from which prod is deployed (PROD_BRANCH).
         max_removed_share: A load that removes a larger share of the known keys is refused.
         max_rejected_share: A file with a larger share of malformed lines is refused.
         databricks: None where nothing of Databricks is set.
@@ -48,6 +49,7 @@ class Settings:
 
     gateway: str
     environment: str
+    production_branches: tuple[str, ...]
     duckdb_path: Path
     input_path: Path
     output_path: Path
@@ -73,6 +75,7 @@ def load_settings(inputs: str | None = None) -> Settings:
     settings = Settings(
         gateway=_choice("DATABASE_TYPE", "duckdb", GATEWAYS),
         environment=os.environ.get("ENVIRONMENT", "dev"),
+        production_branches=tuple(filter(None, [os.environ.get("PROD_BRANCH")])) or ("main", "master"),
         duckdb_path=_path("DUCKDB_PATH", "data/duckdb/lending_club.duckdb"),
         input_path=Path(inputs).resolve() if inputs else _path("INPUT_PATH", "data/inputs"),
         output_path=_path("OUTPUT_PATH", "data/outputs"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -11,23 +11,22 @@ from typing import Any
 
 import duckdb
 from rich.console import Console
-from sqlglot import exp
 from sqlmesh import Context
 from sqlmesh.core import constants
 from sqlmesh.core.console import set_console
-from sqlmesh.core.snapshot import DeployabilityIndex, SnapshotEvaluator, SnapshotId
-from sqlmesh.core.snapshot.definition import to_view_mapping
+from sqlmesh.core.snapshot import SnapshotEvaluator
 from sqlmesh.utils.errors import SQLMeshError
 
-from scripts import windows
+from scripts import restore, windows
+from scripts.audits import chosen
 from scripts.errors import BlockingAuditError, PipelineError
+from scripts.prod import PROD, prod_snapshots
 from scripts.results import AuditOutcome, RunRecord
 from scripts.settings import PROJECT_ROOT, Settings
 from scripts.sqlmesh_console import RunConsole, model_name
 from scripts.warehouse import Warehouse
 from scripts.warehouse.duckdb import DuckDBWarehouse, locked_message
 from scripts.warehouse.open import open_warehouse
-from scripts.windows import PROD
 
 
 class Project:
@@ -39,7 +38,8 @@ class Project:
         # SQLMesh would read the models in forked processes: a fork may hang where threads run, as DuckDB's do here.
         constants.MAX_FORK_WORKERS = 1
         self._settings = settings
-        self.context = Context(paths=[str(PROJECT_ROOT)], gateway=settings.gateway)
+        self.root = PROJECT_ROOT
+        self.context = Context(paths=[str(self.root)], gateway=settings.gateway)
 
     @cached_property
     def warehouse(self) -> Warehouse:
@@ -54,10 +54,12 @@ class Project:
     def is_planned(self) -> bool:
         """Whether prod holds the models exactly as they stand in this folder, and all of it has been put in place."""
         environment = self.context.state_sync.get_environment(PROD)
-        if environment is None or not environment.finalized_ts:
-            return False
-        local = {snapshot.snapshot_id for snapshot in self.context.snapshots.values()}
-        return local == {snapshot.snapshot_id for snapshot in environment.snapshots}
+        return environment is not None and bool(environment.finalized_ts) and not self.differs_from_prod()
+
+    def differs_from_prod(self) -> bool:
+        """Whether there is a prod, of other models than stand in this folder."""
+        prod = {snapshot.snapshot_id for snapshot in prod_snapshots(self.context)}
+        return bool(prod) and prod != {snapshot.snapshot_id for snapshot in self.context.snapshots.values()}
 
     def deploy(self, execution_time: datetime) -> None:
         """Brings prod to the models as they stand: evaluates and audits all up to `execution_time`, then switches.
@@ -105,65 +107,46 @@ class Project:
 
     def restore_views(self) -> list[str]:
         """Makes prod's views again that are not there any more; returns their names."""
-        environment = self.context.state_sync.get_environment(PROD)
-        if environment is None:
-            return []
-        naming = environment.naming_info
-        views = {
-            snapshot.snapshot_id: exp.to_table(snapshot.qualified_view_name.for_environment(naming))
-            for snapshot in environment.promoted_snapshots
-            if snapshot.is_model and not snapshot.is_symbolic
-        }
-        lost = self._lost(views)
-        snapshots = self.context.state_sync.get_snapshots(environment.snapshots)
-        self.context.snapshot_evaluator.promote(
-            [snapshots[snapshot_id] for snapshot_id in lost],
-            environment_naming_info=naming,
-            snapshots=snapshots,
-            table_mapping=to_view_mapping(
-                snapshots.values(), naming, self.context.default_catalog, self.context.engine_adapter.dialect
-            ),
-        )
-        return sorted(f"{views[snapshot_id].db}.{views[snapshot_id].name}" for snapshot_id in lost)
+        return restore.restore_views(self.context, self.warehouse)
 
     def _prepare(self) -> None:
         """Before prod goes on: nothing of a branch counts beyond it, and tables that are lost will be built again."""
         windows.reopen_unproven(self.context)
-        environment = self.context.state_sync.get_environment(PROD)
-        if environment is None:
-            return
-        tables = {
-            snapshot.snapshot_id: exp.to_table(snapshot.table_name())
-            for snapshot in environment.snapshots
-            if snapshot.is_model and not snapshot.is_symbolic
-        }
-        lost = self._lost(tables)
-        if lost:
-            self._rebuild(lost)
+        restore.rebuild_lost_tables(self.context, self.warehouse)
 
-    def _rebuild(self, lost: list[SnapshotId]) -> None:
-        """Has lost tables filled by the next run, from their first window on; a seed's rows are not in the state."""
-        evaluator = self.context.snapshot_evaluator
-        stored = self.context.state_sync.get_snapshots(lost)
-        local = {snapshot.snapshot_id: snapshot for snapshot in self.context.snapshots.values()}
-        evaluator.create_physical_schemas(stored.values(), DeployabilityIndex.all_deployable())
-        seeds = [local[snapshot_id] for snapshot_id in lost if stored[snapshot_id].is_seed and snapshot_id in local]
-        evaluator.create(seeds, local)
-        windows.reopen_all_of(self.context, {s.name for s in stored.values() if not s.is_seed})
+    def audit(
+        self,
+        record: RunRecord,
+        start: datetime,
+        end: datetime,
+        models: Collection[str] = (),
+        audits: Collection[str] = (),
+    ) -> Iterator[list[AuditOutcome]]:
+        """Audits prod's models for a window as their rows stand, without running them: all, or those that are named.
 
-    def _lost(self, objects: dict[SnapshotId, exp.Table]) -> list[SnapshotId]:
-        """Those whose table or view does not exist."""
-        stored = self.warehouse.objects({table.db.lower() for table in objects.values()})
-        present = {(one.schema, one.name) for one in stored}
-        return [
-            snapshot_id
-            for snapshot_id, table in objects.items()
-            if (table.db.lower(), table.name.lower()) not in present
-        ]
+        Yields:
+            The outcomes of a model, which are in the record then.
 
-    def audit(self, start: datetime, end: datetime) -> None:
-        """Audits every model for a window as its rows stand, without running it."""
-        self.context.audit(start, end, execution_time=end)
+        Raises:
+            PipelineError: There is no prod yet, or a model's rows can't be read.
+            WrongUsageError: There is no such model or audit.
+        """
+        snapshots = {snapshot.name: snapshot for snapshot in prod_snapshots(self.context)}
+        if not snapshots:
+            raise PipelineError("No model was run yet, so there is nothing to audit. Run `make run` first.")
+        for snapshot in chosen(snapshots.values(), models, audits):
+            known = len(record.audits)
+            try:
+                with self.recorded_audits(record):
+                    self.context.snapshot_evaluator.audit(
+                        snapshot, snapshots=snapshots, start=start, end=end, execution_time=end
+                    )
+            except Exception as error:  # the engines' errors have no class in common
+                raise PipelineError(
+                    f"{model_name(snapshot)} can't be audited: {error}\nWhere its table is lost, "
+                    "`python -m scripts.pipeline run --full-refresh` rebuilds all of them from the landing zone."
+                ) from error
+            yield record.audits[known:]
 
     def collect(self, record: RunRecord) -> None:
         """Moves the models' outcomes seen so far into the record of the run, one per model, windows added up."""

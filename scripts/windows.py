@@ -17,9 +17,9 @@ from sqlmesh.core.snapshot.definition import SnapshotIdAndVersionLike
 from sqlmesh.utils.date import to_timestamp
 
 from scripts.clock import from_milliseconds, hour_of
+from scripts.prod import PROD, prod_snapshots
 from scripts.warehouse import Warehouse
 
-PROD = "prod"
 _END_OF_TIME = to_timestamp("9999-01-01")
 
 
@@ -42,24 +42,16 @@ def reopen_unproven(context: Context) -> None:
     A branch may evaluate its own version of a model for a window before the models that it shares with prod have seen
     a load of it; so this comes before prod goes on.
     """
-    environment = context.state_sync.get_environment(PROD)
-    held = {snapshot.name_version for snapshot in environment.snapshots} if environment else set()
+    held = {snapshot.name_version for snapshot in prod_snapshots(context)}
     others = [version for version in _known_versions(context) if version.name_version not in held]
     _reopen(context, others, prod_is_right_until(context))
 
 
 def prod_is_right_until(context: Context) -> datetime | None:
     """End of the last window that all of prod's models have on record; None where one has none, or there is no prod."""
-    environment = context.state_sync.get_environment(PROD)
-    if environment is None:
-        return None
     ends = context.state_sync.max_interval_end_per_model(PROD)
     # A seed is whole whenever it is there.
-    loaded = [
-        snapshot.name
-        for snapshot in context.state_sync.get_snapshots(environment.snapshots).values()
-        if snapshot.evaluatable and not snapshot.is_seed
-    ]
+    loaded = [snapshot.name for snapshot in prod_snapshots(context) if snapshot.evaluatable and not snapshot.is_seed]
     if not loaded or any(name not in ends for name in loaded):
         return None
     return from_milliseconds(min(ends[name] for name in loaded))
@@ -74,8 +66,7 @@ def close_finished_hours(context: Context, warehouse: Warehouse, execution_time:
     last = warehouse.fetch(
         "SELECT execution_time, finished_at, model_versions FROM landing.run ORDER BY finished_at DESC LIMIT 1"
     )
-    environment = context.state_sync.get_environment(PROD)
-    if not last or environment is None:
+    if not last:
         return
     ran_until, finished_at, versions = last[0]
     hour = hour_of(ran_until)
@@ -83,7 +74,7 @@ def close_finished_hours(context: Context, warehouse: Warehouse, execution_time:
     if execution_time < end or hour == ran_until or _loads_between(warehouse, ran_until, end):
         return
     known = set(json.loads(versions))
-    for snapshot in context.state_sync.get_snapshots(environment.snapshots).values():
+    for snapshot in prod_snapshots(context):
         unaltered = snapshot.last_altered_ts is None or from_milliseconds(snapshot.last_altered_ts) <= finished_at
         ends_with_run = snapshot.intervals and from_milliseconds(snapshot.intervals[-1][1]) == ran_until
         if unaltered and ends_with_run and version_text(snapshot.name, snapshot.identifier) in known:
@@ -92,9 +83,7 @@ def close_finished_hours(context: Context, warehouse: Warehouse, execution_time:
 
 def model_versions(context: Context) -> str:
     """The exact versions of prod's models, as text."""
-    environment = context.state_sync.get_environment(PROD)
-    snapshots = environment.snapshots if environment else []
-    return json.dumps(sorted(version_text(snapshot.name, snapshot.identifier) for snapshot in snapshots))
+    return json.dumps(sorted(version_text(s.name, s.identifier) for s in prod_snapshots(context)))
 
 
 def version_text(name: str, identifier: str) -> str:

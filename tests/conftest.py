@@ -10,6 +10,7 @@ import pytest
 SETTINGS = (
     "DATABASE_TYPE",
     "ENVIRONMENT",
+    "PROD_BRANCH",
     "DUCKDB_PATH",
     "INPUT_PATH",
     "OUTPUT_PATH",

@@ -199,11 +199,12 @@ class TestStepsAlone:
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ("run", ["--as-of", "--inputs", "--allow-removals", "--full-refresh"]),
+        ("run", ["--as-of", "--inputs", "--allow-removals", "--full-refresh", "--breaking"]),
         ("ingest", ["--as-of", "--inputs", "--allow-removals"]),
-        ("transform", ["--as-of", "--full-refresh"]),
+        ("transform", ["--as-of", "--full-refresh", "--breaking"]),
         ("export", []),
         ("report", ["--latest", "--full"]),
+        ("audit", ["--model", "--audit"]),
         ("status", []),
     ],
 )

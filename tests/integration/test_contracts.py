@@ -1,4 +1,5 @@
-"""The feeds' contract: what is refused writes nothing and names its remedy; what is ordinary passes; all is counted."""
+"""The contracts of the feeds and of the published tables: what is refused writes nothing and names its remedy; what is
+ordinary passes; all is counted."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from scripts.clock import utc_now
 from scripts.errors import FeedRefusedError
 from scripts.ingest.load import choose_loaded_at
 from scripts.pipeline import cli
-from tests.lab import LANDING, Lab, assert_same_tables, environment_of, file_bytes, lab, select
+from tests.lab import LANDING, Lab, assert_same_tables, copy_project, environment_of, file_bytes, lab, select
 
 START = datetime(2024, 1, 15, 2)
 CUSTOMER = "CustomerID,Name,HasLoan\n"
@@ -219,6 +220,47 @@ class TestCommandLine:
         assert f"Another process has {tmp_path / 'lending_club.duckdb'} open" in result.output
         assert "Close it and run again" in result.output
         assert "Traceback" not in result.output
+
+
+class TestPublishedTables:
+    def test_a_deploy_that_breaks_them_ends_with_4_before_anything_is_written_and_goes_through_with_breaking(
+        self, base: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder, project, as_of = tmp_path / "lab", tmp_path / "project", ("--as-of", "2024-01-16T02:00:00")
+        send(base, customers=CUSTOMERS.replace("Name 7", "Anna"))
+        base.job.warehouse.execute("CHECKPOINT")
+        shutil.copytree(base.folder, folder)
+        copy_project(project)
+        monkeypatch.setattr("scripts.transform.PROJECT_ROOT", project)
+        replace_in(project / "models/snapshots/snap_account.sql", "customer_id::BIGINT", "customer_id::INT")
+        replace_in(project / "models/marts/customer_profile.sql", "AS has_loan_flag", "AS loan_flag")
+
+        before = file_bytes(folder)
+        with environment_of(folder):
+            for command in ("run", "transform"):
+                refused = CliRunner().invoke(cli, [command, *as_of], catch_exceptions=False)
+                assert refused.exit_code == 4, refused.output
+                assert "snapshots.snap_account: column customer_id is BIGINT and would be INT." in refused.output
+                assert "marts.customer_profile: column has_loan_flag (BOOLEAN) is gone." in refused.output
+                assert "--breaking" in refused.output
+        written = {path for path, _ in file_bytes(folder).items() - before.items()}
+        assert {path.split("/")[0] for path in written} == {"quality_reports"}, "the database is as it was, to the byte"
+
+        replace_in(project / "models/marts/customer_profile.sql", "AS loan_flag", "AS has_loan_flag")
+        with environment_of(folder):
+            insisted = CliRunner().invoke(cli, ["run", *as_of, "--breaking"], catch_exceptions=False)
+        assert insisted.exit_code == 0, insisted.output
+        with lab(folder) as current:
+            types = "SELECT column_type FROM (DESCRIBE snapshots.snap_account) WHERE column_name = 'customer_id'"
+            assert current.job.warehouse.fetch(types) == [("INTEGER",)]
+            assert select(current.rows("marts.customer_profile"), customer_id=7)[0]["customer_name"] == "Anna"
+            current.job.check_deploy(deploy=False, breaking=False)  # the next deploy is held to what stands now
+
+
+def replace_in(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def hold(path: str, locked: object, done: object) -> None:

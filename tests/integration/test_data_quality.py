@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,11 +12,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from sqlmesh import Context
 
 from scripts.clock import end_of_window
-from scripts.errors import BlockingAuditError
+from scripts.errors import BlockingAuditError, PipelineError, WrongUsageError
 from scripts.ingest.load import FIRST_LOAD_AT
 from scripts.pipeline import cli
 from scripts.report.quality_report import build_report
@@ -23,13 +24,18 @@ from scripts.results import RunRecord
 from tests.compare import assert_same_rows
 from tests.feed_strategies import write_feeds
 from tests.lab import (
+    LANDING,
+    TABLES,
     Lab,
+    Rows,
     Story,
     assert_same_tables,
     continued,
     copy_project,
     file_bytes,
+    lab,
     newest,
+    stored_tables,
     tell,
 )
 from tests.reference import DEFAULT_TIERS, Load, Reference, Tier
@@ -63,6 +69,30 @@ def audited(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield current
 
 
+@pytest.fixture(scope="module")
+def overlapping(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A closed lab with a version of A4 that begins before the one before it ended."""
+    with continued(story, tmp_path_factory.mktemp("overlapping")) as (current, _):
+        table = current.job.project.context.resolve_table("snapshots.snap_account")
+        current.job.warehouse.execute(
+            f"INSERT INTO {table} BY NAME SELECT * REPLACE (valid_from_at - INTERVAL 1 HOUR AS valid_from_at) "
+            f"FROM {table} WHERE account_id = 'A4'"
+        )
+        current.close()
+        yield current
+
+
+def audit(*options: str) -> Result:
+    return CliRunner().invoke(cli, ["audit", *options], catch_exceptions=False)
+
+
+def everything(closed: Lab) -> tuple[dict[str, Rows], dict[str, str]]:
+    """All rows of a lab's tables and all of its files but the database."""
+    files = file_bytes(closed.folder)
+    del files["lending_club.duckdb"]
+    return stored_tables(closed.folder, (*TABLES, *LANDING[2:], "landing.run")), files
+
+
 @contextmanager
 def tampered(current: Lab, model: str, statement: str) -> Iterator[None]:
     """The model's stored rows changed by a statement about `{table}`, and put back after."""
@@ -81,9 +111,7 @@ def failures(current: Lab, model: str, start: datetime = FIRST_LOAD_AT) -> dict[
     """The blocking audits of a model that fail for a window up to the last load, with their rows."""
     project = current.job.project
     record = RunRecord("audit", "test", "duckdb", started_at=TIMES[0])
-    end = end_of_window(TIMES[1])
-    with project.recorded_audits(record):
-        project.context.audit(start, end, models=iter([model]), execution_time=end)
+    list(project.audit(record, start, end_of_window(TIMES[1]), [model]))
     assert record.audits, f"{model} has no audits"
     for outcome in record.audits:
         assert outcome.model == model
@@ -234,6 +262,78 @@ class TestAudits:
         message = str(failed.value)
         assert "marts.customer_profile: blocking audit profile_totals_equal_accounts failed with 2 row(s)" in message
         assert "SELECT" in message
+
+
+class TestAuditCommand:
+    @pytest.mark.parametrize(
+        ("options", "counts"),
+        [
+            ((), "2 audits passed, 1 warned, 1 failed"),
+            (("--model", "snapshots.snap_account", "--audit", "scd2_no_overlap"), "0 audits passed, 1 failed"),
+        ],
+        ids=["all", "narrowed"],
+    )
+    def test_an_overlap_fails_it_and_nothing_is_written(
+        self, overlapping: Lab, options: tuple[str, ...], counts: str
+    ) -> None:
+        tables, files = everything(overlapping)
+        ended = audit(*options)
+        assert ended.exit_code == 5, ended.output
+        sentence = "snapshots.snap_account: blocking audit scd2_no_overlap(account_id) failed with 1 row(s). Query:"
+        assert sentence in ended.output
+        assert "next_from_at" in ended.output
+        assert "--full-refresh" in ended.output
+        line_of = dict(re.findall(r"^    (\w+\.\w+) +(.*)$", ended.output, re.M))
+        assert line_of["snapshots.snap_account"] == counts
+        assert len(line_of) == (1 if options else 13)
+        tables_after, files_after = everything(overlapping)
+        assert_same_tables(tables, tables_after)
+        assert files_after == files
+
+    @pytest.mark.parametrize(
+        "options", [("--audit", "not_null"), ("--model", "marts.account_summary")], ids=["audit", "model"]
+    )
+    def test_what_the_overlap_does_not_break_passes(self, overlapping: Lab, options: tuple[str, ...]) -> None:
+        ended = audit(*options)
+        assert ended.exit_code == 0, ended.output
+        assert "failed" not in ended.output
+
+    @pytest.mark.parametrize(
+        ("models", "audits", "said"),
+        [
+            (["snap_account"], [], "There is no model with audits named 'snap_account'. Is it snapshots.snap_account"),
+            ([], ["scd_no_overlap"], "There is no audit named 'scd_no_overlap'. Is it scd2_no_overlap?"),
+            (
+                ["snapshots.snap_account"],
+                ["unheard_of"],
+                "There is no audit of snapshots.snap_account named 'unheard_of'. There are not_null, scd2_no_overlap, ",
+            ),
+        ],
+    )
+    def test_an_unknown_name_is_wrong_usage(
+        self, audited: Lab, models: list[str], audits: list[str], said: str
+    ) -> None:
+        with pytest.raises(WrongUsageError) as refused:
+            audited.job.audit(full=True, models=models, audits=audits)
+        assert refused.value.exit_code == 2
+        assert said in str(refused.value)
+
+    def test_a_lost_table_gets_a_sentence(self, audited: Lab) -> None:
+        table = audited.job.project.context.resolve_table("marts.account_summary").replace('"', "")
+        audited.job.warehouse.execute(f"ALTER TABLE {table} RENAME TO lost")
+        try:
+            with pytest.raises(PipelineError, match=r"marts\.account_summary can't be audited: .* does not exist"):
+                audited.job.audit(full=True, models=["marts.account_summary"])
+        finally:
+            audited.job.warehouse.execute(
+                f"ALTER TABLE {table.rpartition('.')[0]}.lost RENAME TO {table.split('.')[-1]}"
+            )
+
+    def test_before_the_first_run_there_is_nothing_to_audit(self, tmp_path: Path) -> None:
+        with lab(tmp_path) as current:
+            current.land(Load(TIMES[0], CUSTOMERS, ACCOUNTS))
+            with pytest.raises(PipelineError, match="No model was run yet"):
+                current.job.audit(full=True)
 
 
 class TestWarnings:

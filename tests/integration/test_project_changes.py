@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +16,6 @@ from click.testing import CliRunner, Result
 from sqlglot import exp
 from sqlmesh import Context
 
-import scripts.plan
 import scripts.transform
 from scripts.clock import end_of_window
 from scripts.errors import BlockingAuditError, FeedRefusedError
@@ -126,8 +126,7 @@ class Desk:
 @pytest.fixture
 def desk(story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     copy_project(tmp_path / "project")
-    for module in (scripts.transform, scripts.plan):
-        monkeypatch.setattr(module, "PROJECT_ROOT", tmp_path / "project")
+    monkeypatch.setattr(scripts.transform, "PROJECT_ROOT", tmp_path / "project")
     with continued(story, tmp_path / "lab") as (current, reference):
         yield Desk(current, reference, tmp_path / "project")
 
@@ -210,7 +209,7 @@ class TestBranches:
 class TestPlanOfABranch:
     def plan(self, desk: Desk, monkeypatch: pytest.MonkeyPatch, environment: str = "branch") -> Result:
         """`make plan` in a process of its own."""
-        monkeypatch.setattr(scripts.plan, "this_environment", lambda: environment)
+        monkeypatch.setattr("scripts.branch.environment_of_folder", lambda *_: environment)
         desk.lab.close()
         ended = CliRunner().invoke(cli, ["plan", "--no-prompts", "--auto-apply", "--skip-tests"])
         desk.lab.open()
@@ -269,6 +268,24 @@ class TestDeploy:
         )
         desk.lab.transform(None)
         desk.reference.take(load)
+        desk.assert_prod(desk.with_higher_rates())
+
+    def test_from_another_branch_it_has_to_be_insisted_on(self, desk: Desk) -> None:
+        subprocess.run(["git", "init", "--quiet", "--initial-branch=rates", str(desk.project)], check=True)
+        desk.raise_rates()
+        write_feeds(load_of(1), desk.lab.inputs)
+        desk.lab.close()
+        arguments = ["run", "--as-of", load_of(1).loaded_at.isoformat()]
+        before = (desk.lab.folder / "lending_club.duckdb").read_bytes()
+        refused = CliRunner().invoke(cli, arguments)
+        assert refused.exit_code == 4, refused.output
+        assert "on branch rates, not on main or master" in refused.output
+        assert "make plan" in refused.output
+        assert (desk.lab.folder / "lending_club.duckdb").read_bytes() == before
+        insisted = CliRunner().invoke(cli, [*arguments, "--deploy"])
+        desk.lab.open()
+        assert insisted.exit_code == 0, insisted.output
+        desk.reference.take(load_of(1))
         desk.assert_prod(desk.with_higher_rates())
 
     def test_one_that_was_killed_before_its_end_is_finished(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -394,7 +411,7 @@ class TestTablesOfOthers:
     def test_in_a_database_of_the_older_system_nothing_is_written(
         self, command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(scripts.plan, "this_environment", lambda: "prod")
+        monkeypatch.setattr("scripts.branch.environment_of_folder", lambda *_: "prod")
         path = tmp_path / "lending_club.duckdb"
         older_systems_database(path)
         before = path.read_bytes()

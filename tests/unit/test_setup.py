@@ -28,6 +28,7 @@ case "$1 $2" in
     *ensurepip*) exit {venv_missing} ;;
     "--version "*) echo 'Python {version}.0' ;;
     "-m venv") mkdir -p "$4/bin" && cp "$0" "$4/bin/python" && echo made >> made.txt ;;
+    "-m scripts.pipeline") shift 2; echo "pipeline $*" ;;
 esac
 """
 NOT_ACTIVE = "#!/bin/sh\necho 'this version is not active' >&2\nexit 127\n"
@@ -94,7 +95,7 @@ def pins(requirements: str) -> dict[str, set[str]]:
 def test_make_alone_lists_every_target_with_a_description(machine: Machine) -> None:
     targets = re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
     assert {"run", "test", "test-properties", "test-databricks", "smoke-databricks", "plan", "ui"} <= set(targets)
-    assert {"bench", "scale", "lint", "status", "clean", "requirements", "help"} <= set(targets)
+    assert {"bench", "scale", "lint", "status", "audit", "clean", "requirements", "help"} <= set(targets)
     result = machine.make()
     assert result.returncode == 0
     described = dict(re.findall(r"^  ([a-z-]+) +(\S.*)$", result.stdout, re.M))
@@ -212,6 +213,21 @@ def test_plan_is_of_the_environment_of_the_branch(machine: Machine, branch: str,
     (machine.project / ".venv/bin/sqlmesh").symlink_to(machine.bin / "sqlmesh")
     result = machine.make("plan", "ARGS=--auto-apply")
     assert result.stdout.splitlines()[-1] == f"sqlmesh plan {environment} --auto-apply"
+
+
+@pytest.mark.parametrize(
+    ("variables", "options"),
+    [
+        ([], ""),
+        (["MODEL=marts.account_summary"], " --model marts.account_summary"),
+        (["AUDIT=not_null forall", "MODEL=a.b c.d"], " --model a.b --model c.d --audit not_null --audit forall"),
+    ],
+)
+def test_audit_is_of_the_models_and_audits_that_are_named(machine: Machine, variables: list[str], options: str) -> None:
+    machine.add_python("python3.12", "3.12")
+    result = machine.make("audit", *variables)
+    assert result.returncode == 0, result.stdout
+    assert " ".join(result.stdout.splitlines()[-1].split()) == f"pipeline audit{options}"
 
 
 def test_clean_removes_what_runs_made_and_keeps_the_inputs(machine: Machine) -> None:
