@@ -24,6 +24,8 @@ WHITE_SPACE_CODE_POINTS = (
 _SPACES = "[" + "".join(f"\\x{{{code_point:X}}}" for code_point in WHITE_SPACE_CODE_POINTS) + "]"
 _SPACES_BUT_SPACE = _SPACES.replace("\\x{20}", "")
 
+ABSENT_WORDS = ("", "null", "n/a", "none")
+
 
 def cleaned(text: exp.Expr) -> exp.Expr:
     """`text` without leading and trailing white space; only what has some is trimmed, for that is slow."""
@@ -58,7 +60,7 @@ def is_one_of(evaluator: MacroEvaluator, text: exp.Expr, *words: exp.Expr) -> ex
 @macro()
 def is_absent(evaluator: MacroEvaluator, text: exp.Expr) -> exp.Expr:
     """Whether `text` stands for no value: blank, null, n/a or none, in any case."""
-    return is_one_of(evaluator, text, *map(exp.Literal.string, ("", "null", "n/a", "none")))
+    return is_one_of(evaluator, text, *map(exp.Literal.string, ABSENT_WORDS))
 
 
 @macro()

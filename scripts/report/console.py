@@ -119,12 +119,17 @@ def _rests_on(report: Report, console: Console) -> None:
             part = report["held_back"][status]
             lines.append((f"{text.count(part['count'], 'account', 'accounts')} held back: {why}", part))
     if not lines:
+    lines += [
+        (f"{text.count(content['count'], *text.FEED_NOUNS[feed])} {text.NOT_SEEN}", content)
+        for feed, content in report.get("not_seen", {}).items()  # a report written before there was this part has none
+        if content and content["count"]
+    ]
         return
     _title(console, "What the marts rest on")
     for words, content in lines:
         line = Text(words, style="" if content["count"] else "dim")
         if content["sample_keys"]:
-            line.append(f"  {_keys(content['sample_keys'], content['count'])}", style="dim")
+            line.append(f"  {text.key_list(content['sample_keys'], content['count'])}", style="dim")
         _line(console, line)
 
 
@@ -190,12 +195,7 @@ def _table(*columns: str) -> Table:
 
 def _reason(code: str, count: int, noun: str, samples: list[str]) -> Text:
     line = Text(f"{text.words(code)}: {text.count(count, noun, noun + 's')}  ")
-    return line.append(_keys(samples, count), style="dim")
-
-
-def _keys(samples: list[str], count: int) -> str:
-    more = f", and {count - len(samples):,} more" if count > len(samples) else ""
-    return ", ".join(text.key_text(key) for key in samples) + more
+    return line.append(text.key_list(samples, count), style="dim")
 
 
 def _dim_zero(cell: Text) -> Text:

@@ -12,6 +12,7 @@ Report = dict[str, Any]
 LOAD_PARTS = ("new", "changed", "gone", "unchanged", "duplicate", "rejected")
 FEED_NOUNS = {"customer": ("customer", "customers"), "account": ("account", "accounts")}
 _BLANK_KEY = "(blank)"
+NOT_SEEN = "not seen in a file with unreadable lines"
 
 
 def headline(report: Report) -> str:
@@ -90,6 +91,12 @@ def key_text(key: str) -> str:
 
 def printable(value: Any) -> Any:
     """The same data with every letter escaped that would disturb a terminal or a page, line ends excepted."""
+def key_list(samples: list[str], count: int) -> str:
+    """Sample keys, and how many more there are."""
+    more = f", and {count - len(samples):,} more" if count > len(samples) else ""
+    return ", ".join(key_text(key) for key in samples) + more
+
+
     if isinstance(value, dict):
         return {printable(key): printable(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -138,6 +145,12 @@ def older_count(report: Report) -> int | None:
 
 def version_changes(report: Report) -> tuple[int, int] | None:
     """Versions opened and closed by the run, both snapshots; None where one is not known."""
+def unseen_count(report: Report) -> int | None:
+    """Keys not seen in a file with unreadable lines, both feeds; None where one is not known."""
+    feeds = report["not_seen"].values()
+    return None if any(feed is None for feed in feeds) else sum(feed["count"] for feed in feeds)
+
+
     snapshots = report["versions"].values()
     if any(snapshot is None for snapshot in snapshots):
         return None

@@ -170,6 +170,10 @@ class TestRefusedContent:
             loads = current.ingest(START + timedelta(days=3), allow_removals=True)
             assert [load.gone_count for load in loads] == [23, 0]
 
+    def test_a_truncated_feed_with_a_line_whose_key_cannot_be_told(self, base: Lab) -> None:
+        send(base, accounts="".join(ACCOUNTS.splitlines(keepends=True)[:12]) + "A12")
+        assert "lacks 13 of the 24 known keys" in refusal(base)
+
     def test_too_many_damaged_lines(self, base: Lab) -> None:
         send(base, accounts=ACCOUNTS + "A25,1,100\n" * 3)
         message = refusal(base)
