@@ -85,10 +85,11 @@ def _tests(report: Report, console: Console) -> None:
 def _loads(report: Report, console: Console) -> None:
     if report["loads"]:
         _title(console, "What came in")
-        table = _table("file", "<", *(cell for part in ("rows", *text.LOAD_PARTS) for cell in (part, ">")))
+        parts = (*text.LINE_PARTS, "gone")
+        table = _table("file", "<", *(cell for part in ("rows", *parts) for cell in (part, ">")))
         table.padding = (0, 1 if console.width < _NARROW else 2, 0, 0)
         for load in report["loads"]:
-            counts = (Text(text.number(load[f"{part}_count"])) for part in text.LOAD_PARTS)
+            counts = (Text(text.number(load[f"{part}_count"])) for part in parts)
             table.add_row(load["file_name"], text.number(load["rows_read_count"]), *map(_dim_zero, counts))
         _line(console, table)
     for entry in (report["rejects"] or {"reasons": []})["reasons"]:
@@ -118,12 +119,12 @@ def _rests_on(report: Report, console: Console) -> None:
         for status, why in (("customer_unknown", "customer never known"), ("customer_gone", "customer gone")):
             part = report["held_back"][status]
             lines.append((f"{text.count(part['count'], 'account', 'accounts')} held back: {why}", part))
-    if not lines:
     lines += [
         (f"{text.count(content['count'], *text.FEED_NOUNS[feed])} {text.NOT_SEEN}", content)
         for feed, content in report.get("not_seen", {}).items()  # a report written before there was this part has none
         if content and content["count"]
     ]
+    if not lines:
         return
     _title(console, "What the marts rest on")
     for words, content in lines:

@@ -202,7 +202,7 @@ class TestCommandLine:
         assert file_bytes(tmp_path).items() - before.items() == set(), "not one file was written, the database included"
         result = self.invoke(tmp_path, "ingest", "--as-of", "2024-01-16T02:00:00", "--allow-removals")
         assert result.exit_code == 0, result.output
-        assert "23 gone" in result.output
+        assert "23 keys gone" in result.output
 
     def test_what_is_no_time_is_wrong_usage(self, tmp_path: Path) -> None:
         result = self.invoke(tmp_path, "run", "--as-of", "yesterday")

@@ -551,7 +551,9 @@ def test_console_form_fits_the_width_and_tells_the_figures(lab: Lab, width: int)
     assert "…" not in output
     for words in (
         "Passed: all 2 tests",
-        "206 rows read from 2 files: 20 new, 40 changed, 8 gone, 140 unchanged, 6 duplicate, 4 rejected.",
+        "206 rows read from 2 files: 20 new, 40 changed, 140 unchanged, 6 duplicate; 4 lines rejected; 8 keys gone.",
+        "file rows new changed unchanged duplicate rejected gone Customer.csv 103 10 20 70 3 2 4",
+        "1 account not seen in a file with unreadable lines A9",
         "balance missing: 1 key A1",
         "1 account on an older version A1",
         "1 account held back: customer never known A1",
@@ -564,16 +566,19 @@ def test_console_form_fits_the_width_and_tells_the_figures(lab: Lab, width: int)
 
 def test_page_tells_the_figures(lab: Lab) -> None:
     lab.bad_account("A1", LOAD_2, "balance_missing")
+    lab.unseen("A9")
     audits = [outcome("unique_values(x)", "staging.stg_account", "warn", 2)]
     words = " ".join(Page(render_html(build_report(run_record(audits=audits), lab.warehouse))).text.split())
-    lab.unseen("A9")
     for expected in (
         "Passed with 1 warning",
         "unique_values(x)",
         "Found 2 duplicate values in staging.stg_account .",
         "SELECT 1 FROM staging.stg_account",
         "balance missing 1 key",
-        "105 lines · 1.2 kB",
+        "105 lines, 103 rows read · 1.2 kB",
+        "new 10 changed 20 unchanged 70 duplicate 3 rejected 2 keys gone 4",
+        "not seen in a file with unreadable lines",
+        "accounts 1 A9",
         "account_summary.csv",
         "cd" * 32,
     ):
@@ -681,6 +686,20 @@ def test_every_query_can_be_said_on_databricks(lab: Lab) -> None:
         ]
         assert "QUALIFY" not in said
         assert "TIMESTAMP)" not in said  # times without zone are TIMESTAMP_NTZ there
+
+
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ({"new": 64, "duplicate": 2, "rejected": 1}, "66 rows read from 1 file: 64 new, 2 duplicate; 1 line rejected."),
+        ({"unchanged": 1, "gone": 1}, "1 row read from 1 file: 1 unchanged; 1 key gone."),
+        ({"rejected": 2}, "0 rows read from 1 file; 2 lines rejected."),
+    ],
+)
+def test_the_rows_read_add_up_and_what_is_no_row_is_set_apart(parts: dict[str, int], sentence: str) -> None:
+    counts = {f"{part}_count": parts.get(part, 0) for part in (*text.LINE_PARTS, "gone")}
+    read = sum(counts[f"{part}_count"] for part in text.ROW_PARTS)
+    assert text.summary({"loads": [{**counts, "rows_read_count": read}]}) == sentence
 
 
 @pytest.mark.parametrize(
