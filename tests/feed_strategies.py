@@ -39,7 +39,10 @@ ACCOUNT_ROWS = (
 )
 ACCOUNTS_AT_FIRST = 3
 ODD_CUSTOMER_KEYS = ("007", "", "+7", "0", "9" * 18, "1" + "0" * 18, "N/A", "1.0", "-1", "\u0661", "CustomerID")
-ODD_ACCOUNT_KEYS = ("a1", "", "none", "A 1", "A\n1", "007", "N/A", '"A"', "\u00c51")
+ODD_ACCOUNT_KEYS = (
+    *("a1", "", "none", "A 1", "A\n1", "007", "N/A", '"A"', "\u00c51", "A\u30001"),
+    *("A1\u200b", "\ufeffA2", "A\u00853", "A3\ue000", "A\u03781", "A\u20281", "A1\U000e0001"),
+)
 
 # Customers 1 to 4 come and go; 5 and the 18 digits are in the feed rarely or never.
 OWNERS = ("1", "2", "3", "4", "1", "2", "3", "5", "9" * 18)

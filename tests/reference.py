@@ -7,6 +7,7 @@ compared row for row. Everything is recomputed from the change log at every call
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,6 +27,9 @@ WHITE_SPACE = "".join(
     )
 )
 WHITE_SPACE_RUN = re.compile(f"[{WHITE_SPACE}]+")
+
+# General categories of what can't be seen: control, format, separators of lines, private use, unassigned.
+INVISIBLE = {"Cc", "Cf", "Zl", "Zp", "Co", "Cn"}
 
 ABSENT = {"", "null", "n/a", "none"}
 YES = {"yes", "y", "true", "1"}
@@ -169,7 +173,11 @@ def judge_has_loan(text: str) -> tuple[bool | None, str | None]:
 
 def judge_account_id(text: str) -> tuple[str | None, str | None]:
     """The account id, or the reason why there is none."""
-    return (None, "account_id_missing") if is_absent(text) else (trim(text), None)
+    if is_absent(text):
+        return None, "account_id_missing"
+    if any(unicodedata.category(char) in INVISIBLE for char in trim(text)):
+        return None, "account_id_invalid"
+    return trim(text), None
 
 
 def judge_balance(text: str) -> tuple[Decimal | None, str | None]:
