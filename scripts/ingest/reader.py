@@ -20,7 +20,7 @@ from macros.text import ABSENT_WORDS, WHITE_SPACE_CODE_POINTS
 from scripts.errors import FeedRefusedError
 from scripts.feeds import Feed
 from scripts.ingest.contract import PATTERN_CHARACTERS, check_file, read_header
-from scripts.ingest.reader_scan import ByteCounter, ByteCounts, encoding_name, scan_file
+from scripts.ingest.reader_scan import BYTE_ORDER_MARK, ByteCounter, ByteCounts, encoding_name, scan_file
 from scripts.ingest.reader_split import MAX_RECORD_BYTES, READ_BYTES, DamagedRecord, split_damaged
 
 BUFFER_BYTES = 16 * MAX_RECORD_BYTES
@@ -157,10 +157,12 @@ def _read(
     first_line = header_counter.counts.line_ends + 1
     with scan.text_path.open("rb") as source, sound_path.open("wb") as sound:
         source.seek(scan.text_offset + len(header))
+        # DuckDB takes one away from the beginning of a file: this one, not the first row's.
+        sound.write(BYTE_ORDER_MARK)
         damaged = split_damaged(source, len(columns), first_line, sound)
         is_key_first = columns[0] == feed.key
         rejected, rejected_lines, untold_keys = _insert_rejects(connection, rejects_table, damaged, is_key_first)
-    counts = _count(sound_path)
+    counts = _count(sound_path, len(BYTE_ORDER_MARK))
     # Where nothing was cut out, the rows have to hold the file itself: then the split is checked, too.
     held = counts if rejected else data
     for is_parallel in (True, False):
@@ -197,9 +199,10 @@ def _drop(connection: duckdb.DuckDBPyConnection, *tables: str) -> None:
         connection.execute(f"DROP TABLE IF EXISTS {table}")
 
 
-def _count(path: Path) -> ByteCounts:
+def _count(path: Path, offset: int) -> ByteCounts:
     counter = ByteCounter()
     with path.open("rb") as file:
+        file.seek(offset)
         while piece := file.read(READ_BYTES >> 4):
             counter.add(piece)
     return counter.counts

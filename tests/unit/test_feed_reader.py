@@ -103,6 +103,7 @@ def _told_keys(connection: duckdb.DuckDBPyConnection, parsed: ParsedFeed) -> lis
             [("1", "Ann", "yes"), ("2", "Bo", "no"), ("3", "Cy", "no")],
         ),
         (b"\xef\xbb\xbf" + HEADER + b"1,Ann,yes\n", [("1", "Ann", "yes")]),
+        (HEADER + b"\xef\xbb\xbf1,Ann,yes\n\xef\xbb\xbf2,,\n", [("\ufeff1", "Ann", "yes"), ("\ufeff2", "", "")]),
         (b'\xef\xbb\xbf"CustomerID",Name,HasLoan\n1,"Ann",yes\n', [("1", "Ann", "yes")]),
         (HEADER + b"1,Ann,yes", [("1", "Ann", "yes")]),
         (HEADER + "1,Zoë Ødegård 李,yes\n".encode(), [("1", "Zoë Ødegård 李", "yes")]),
@@ -542,7 +543,7 @@ def test_only_the_two_tables_stay_and_the_callers_transaction_is_kept(
 # Any file
 
 _LETTERS = st.text("abÉ 0\t", max_size=5)
-_ANY_TEXT = st.one_of(_LETTERS, st.text('ab,"\n\r\té\0 ', max_size=8), st.just("\r\n"))
+_ANY_TEXT = st.one_of(_LETTERS, st.text('ab,"\n\r\té\0 \ufeff', max_size=8), st.just("\r\n"))
 _TAME_TEXT = st.tuples(st.sampled_from("abc"), st.text('ab,"\né ', max_size=5)).map("".join)
 
 
