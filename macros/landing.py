@@ -16,6 +16,8 @@ LANDING_TABLES = {
     "reject": """
         loaded_at TIMESTAMP, feed VARCHAR, file_name VARCHAR, line_number BIGINT,
         reason VARCHAR, detail VARCHAR, raw_text VARCHAR""",
+    "unseen": """
+        loaded_at TIMESTAMP, feed VARCHAR, record_key VARCHAR""",
     "load": """
         loaded_at TIMESTAMP, feed VARCHAR, file_name VARCHAR, sha256 VARCHAR, byte_count BIGINT, data_line_count BIGINT,
         rows_read_count BIGINT, new_count BIGINT, changed_count BIGINT, gone_count BIGINT, unchanged_count BIGINT,

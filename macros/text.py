@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlglot import exp
 from sqlmesh import macro
 from sqlmesh.core.macros import MacroEvaluator
+
+from macros.invisible import INVISIBLE_CODE_POINTS
 
 # Unicode's White_Space property: neither engine's TRIM nor its \s agrees with it, nor do they with each other.
 WHITE_SPACE_CODE_POINTS = (
@@ -23,6 +27,10 @@ WHITE_SPACE_CODE_POINTS = (
 # As escapes, not as the characters: in Spark's literals a vertical tab would come out as a v, a form feed as an f.
 _SPACES = "[" + "".join(f"\\x{{{code_point:X}}}" for code_point in WHITE_SPACE_CODE_POINTS) + "]"
 _SPACES_BUT_SPACE = _SPACES.replace("\\x{20}", "")
+
+_INVISIBLE = "[" + "".join(re.sub("[0-9A-F]+", r"\\x{\g<0>}", INVISIBLE_CODE_POINTS).split()) + "]"
+
+ABSENT_WORDS = ("", "null", "n/a", "none")
 
 
 def cleaned(text: exp.Expr) -> exp.Expr:
@@ -58,13 +66,19 @@ def is_one_of(evaluator: MacroEvaluator, text: exp.Expr, *words: exp.Expr) -> ex
 @macro()
 def is_absent(evaluator: MacroEvaluator, text: exp.Expr) -> exp.Expr:
     """Whether `text` stands for no value: blank, null, n/a or none, in any case."""
-    return is_one_of(evaluator, text, *map(exp.Literal.string, ("", "null", "n/a", "none")))
+    return is_one_of(evaluator, text, *map(exp.Literal.string, ABSENT_WORDS))
 
 
 @macro()
 def is_customer_id(evaluator: MacroEvaluator, text: exp.Expr) -> exp.Expr:
     """Whether `text` is a positive whole number of at most 18 digits in canonical form."""
     return has_form(evaluator, text, exp.Literal.string("[1-9][0-9]{0,17}"))
+
+
+@macro()
+def holds_invisible(evaluator: MacroEvaluator, text: exp.Expr) -> exp.Expr:
+    """Whether `text` holds a character that can't be seen; the long list is only gone through where there is a need."""
+    return exp.and_(_matches(text, "[^ -~]"), _matches(text, _INVISIBLE))
 
 
 @macro()

@@ -236,6 +236,7 @@ class Job:
 
     def ingest(self, as_of: datetime | None, allow_removals: bool) -> None:
         from scripts.ingest.load import ingest
+        from scripts.report.wording import count
 
         with self._step("ingest", f"taking the feeds of {self.settings.input_path}"):
             self.record.loads = ingest(
@@ -248,8 +249,9 @@ class Job:
         for load in self.record.loads:
             console.print(
                 f"    {load.file_name:<14}{load.rows_read_count:>12,} rows   {load.new_count:,} new · "
-                f"{load.changed_count:,} changed · {load.gone_count:,} gone · {load.unchanged_count:,} unchanged · "
-                f"{load.duplicate_count:,} duplicate · {load.rejected_count:,} rejected",
+                f"{load.changed_count:,} changed · {load.unchanged_count:,} unchanged · "
+                f"{load.duplicate_count:,} duplicate; {count(load.rejected_count, 'line', 'lines')} rejected, "
+                f"{count(load.gone_count, 'key', 'keys')} gone",
                 soft_wrap=True,
             )
 

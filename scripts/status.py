@@ -15,7 +15,7 @@ from scripts.feeds import FEEDS, Feed
 from scripts.ownership import refuse_foreign_objects
 from scripts.reconcile import missing_loads
 from scripts.report import wording
-from scripts.report.figures import held_back, quarantine_now
+from scripts.report.figures import held_back, not_seen, quarantine_now
 from scripts.report.quality_report import latest_report, latest_report_path
 from scripts.settings import Settings
 from scripts.warehouse import Warehouse
@@ -102,6 +102,9 @@ def _models(warehouse: Warehouse) -> Iterable[Finding]:
         rows_text = wording.count(rows, "row", "rows")
         since = f", the newest calculated from the load of {newest} UTC" if newest else ""
         yield Finding(f"marts.{mart}", rows_text + since)
+    # Last: a database of before this table has it from its next run on.
+    for feed in FEEDS:
+        yield _not_seen(warehouse, feed)
 
 
 def _quarantine(warehouse: Warehouse, feed: Feed) -> Finding:
@@ -109,6 +112,13 @@ def _quarantine(warehouse: Warehouse, feed: Feed) -> Finding:
     reasons = ", ".join(f"{wording.words(reason['reason'])} {reason['keys']:,}" for reason in now["reasons"])
     keys = wording.count(now["keys"], *wording.FEED_NOUNS[feed.name])
     return Finding(f"quarantine {feed.name}", keys + (f": {reasons}" if reasons else ""))
+
+
+def _not_seen(warehouse: Warehouse, feed: Feed) -> Finding:
+    unseen = not_seen(warehouse, feed.name)
+    keys = wording.count(unseen["count"], *wording.FEED_NOUNS[feed.name])
+    samples = wording.key_list(unseen["sample_keys"], unseen["count"])
+    return Finding(f"not seen {feed.name}", f"{keys} {wording.NOT_SEEN}" + (f": {samples}" if samples else ""))
 
 
 def _outputs(settings: Settings) -> Iterable[Finding]:

@@ -39,7 +39,10 @@ ACCOUNT_ROWS = (
 )
 ACCOUNTS_AT_FIRST = 3
 ODD_CUSTOMER_KEYS = ("007", "", "+7", "0", "9" * 18, "1" + "0" * 18, "N/A", "1.0", "-1", "\u0661", "CustomerID")
-ODD_ACCOUNT_KEYS = ("a1", "", "none", "A 1", "A\n1", "007", "N/A", '"A"', "\u00c51")
+ODD_ACCOUNT_KEYS = (
+    *("a1", "", "none", "A 1", "A\n1", "007", "N/A", '"A"', "\u00c51", "A\u30001"),
+    *("A1\u200b", "\ufeffA2", "A\u00853", "A3\ue000", "A\u03781", "A\u20281", "A1\U000e0001"),
+)
 
 # Customers 1 to 4 come and go; 5 and the 18 digits are in the feed rarely or never.
 OWNERS = ("1", "2", "3", "4", "1", "2", "3", "5", "9" * 18)
@@ -144,7 +147,22 @@ GAPS = (
 EXTRAS = tuple(timedelta(microseconds=extra) for extra in (0, 0, 0, 1, 250_000, 999_999))
 
 # What happens to a key between one file and the next, with weights. The first is what a failing sequence shrinks to.
-ACTIONS = {"set": 6, "leave": 3, "restyle": 2, "earlier": 3, "soil": 2, "repeat": 1, "conflict": 1}
+ACTIONS = {"set": 6, "leave": 3, "restyle": 2, "earlier": 3, "soil": 2, "repeat": 1, "conflict": 1, "damage": 2}
+
+# Lines that are no sound record, made of a key, the record's other fields and its last one. The first five name the
+# key, the next one another; the rest hide it: no comma ends it, it is blank, or another record may stand behind it.
+DAMAGED_LINES = (
+    "{key},{cut}",
+    "{key},{others},extra",
+    '{key},{cut},"{last}',
+    '"{key}",{cut}',
+    "\u00a0{key}\t,{cut}",
+    "{last},extra",
+    '"{key},{others}',
+    '"",{cut}',
+    "{key},{others}{key},{others}",
+    '{key},"{last}\n{last}"',
+)
 
 
 @dataclass(frozen=True)
@@ -155,7 +173,8 @@ class Edit:
         key: The key.
         action: One of `ACTIONS`.
         values: New text by position of the column, for the actions that change some.
-        number: Chooses among what the action leaves open: the form, the earlier content, the order, the repeats.
+        number: Chooses among what the action leaves open: the form, the earlier content, the order, the repeats, the
+            damage.
     """
 
     key: str
@@ -176,9 +195,11 @@ class Step:
 
 @dataclass
 class KeyState:
-    """What the files so far held for one key: its rows in the last file, and every content that it ever had."""
+    """What the files so far held for one key: its rows and damaged lines in the last file, and every content that it
+    ever had."""
 
     rows: list[Content] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
     past: list[Content] = field(default_factory=list)
 
 
@@ -229,7 +250,7 @@ def _edits(
         subsets = [subset for size in (1, 1, 2, 3) for subset in combinations(columns, size)]
         strategies = bad if action == "soil" else good
         values = {column + 1: draw(strategies[column]) for column in draw(st.sampled_from(subsets))}
-    number = draw(st.integers(0, 119)) if action in ("restyle", "earlier", "repeat", "conflict") else 0
+    number = draw(st.integers(0, 119)) if action in ("restyle", "earlier", "repeat", "conflict", "damage") else 0
     return Edit(key, action, values, number)
 
 
@@ -246,17 +267,21 @@ def _apply(steps: list[Step]) -> list[Load]:
         if step.shuffled:
             random.Random(number).shuffle(customer)
             random.Random(number).shuffle(account)
-        loads.append(Load(loaded_at, customer, account))
+        states = {CUSTOMER.name: customers, ACCOUNT.name: accounts}
+        damaged = {feed: [line for state in keys.values() for line in state.damaged] for feed, keys in states.items()}
+        loads.append(Load(loaded_at, customer, account, damaged))
     return loads
 
 
 def _file(feed: Feed, states: dict[str, KeyState], edits: list[Edit], first_rows: Sequence[Content]) -> list[Content]:
     """The rows of the next file, at least one; the keys' states follow.
 
-    An odd key leaves with the next edit of any key, lest odd keys pile up.
+    An odd key and a damaged line leave with the next edit of any key, lest they pile up.
     """
     usual_keys = {row[0] for row in first_rows}
     for key, state in states.items():
+        if edits:
+            state.damaged = []
         if edits and key not in usual_keys:
             state.rows = []
     for edit in edits:
@@ -264,6 +289,7 @@ def _file(feed: Feed, states: dict[str, KeyState], edits: list[Edit], first_rows
         default = (edit.key, *first_rows[0][1:])
         first_row = next((row for row in first_rows if row[0] == edit.key), default)
         state.rows = _rows_of_key(feed, state, first_row, edit)
+        state.damaged = _damaged_lines(default, edit)
     if not any(state.rows for state in states.values()):
         states[first_rows[0][0]].rows = [first_rows[0]]
     for state in states.values():
@@ -275,6 +301,8 @@ def _rows_of_key(feed: Feed, state: KeyState, first_row: Content, edit: Edit) ->
     """What the next file holds for one key."""
     if edit.action == "leave":
         return []
+    if edit.action == "damage":
+        return state.rows if edit.number % 4 == 3 else []
     if edit.action == "earlier" and state.past:
         return [state.past[-1 - edit.number % len(state.past)]]
     row = state.rows[0] if state.rows else first_row
@@ -288,6 +316,15 @@ def _rows_of_key(feed: Feed, state: KeyState, first_row: Content, edit: Edit) ->
         other = _restyled(feed, row, edit.number) if edit.number % 5 == 4 else _replaced(row, edit.values)
         return ([row, other], [other, row], [row, other, row])[edit.number % 3]
     return [row]
+
+
+def _damaged_lines(row: Content, edit: Edit) -> list[str]:
+    """What the next file holds of the row that is no sound record; a key that needs quotes itself has no such line."""
+    key, *others = row
+    if edit.action != "damage" or set(key) & set('",\r\n'):
+        return []
+    form = DAMAGED_LINES[edit.number % len(DAMAGED_LINES)]
+    return [form.format(key=key, others=",".join(others), cut=",".join(others[:-1]), last=others[-1])]
 
 
 def _replaced(row: Content, values: Mapping[int, str]) -> Content:
@@ -338,7 +375,8 @@ def write_feeds(
     """Write the load as `Customer.csv` and `accounts.csv` (UTF-8) into a folder, which is made if it is missing.
 
     Args:
-        load: Rows to write; every field comes back exactly as it is.
+        load: Rows to write; every field comes back exactly as it is. Damaged lines come last: an open quote would
+            otherwise have a say in how the rows after it are read.
         folder: Where the two files go; files of these names are replaced.
         line_terminator: What ends a line of the file. Line ends inside of fields stay as they are.
         quote_all: Whether fields are quoted that need not be.
@@ -348,6 +386,7 @@ def write_feeds(
     folder.mkdir(parents=True, exist_ok=True)
     for feed, rows in ((CUSTOMER, load.customer), (ACCOUNT, load.account)):
         lines = [_csv_line(row, line_terminator, quote_all) for row in (feed.header, *rows)]
+        lines += [line + line_terminator for line in load.damaged.get(feed.name, ())]
         text = "".join(lines) if final_newline else "".join(lines).removesuffix(line_terminator)
         data = text.encode("utf-8-sig" if byte_order_mark else "utf-8")
         (folder / feed.file_name).write_bytes(data)

@@ -39,6 +39,7 @@ Window = tuple[datetime, datetime]
 TABLES = (
     "landing.customer",
     "landing.account",
+    "landing.unseen",
     "source.src_customer",
     "source.src_account",
     "staging.stg_customer",
@@ -54,7 +55,7 @@ TABLES = (
     "reference.interest_rate_tier",
 )
 # All that ingest writes.
-LANDING = ("landing.customer", "landing.account", "landing.reject", "landing.load")
+LANDING = ("landing.customer", "landing.account", "landing.reject", "landing.unseen", "landing.load")
 
 
 class Lab:
@@ -207,10 +208,10 @@ class Story:
         return found[0] if found else None
 
 
-def tell(folder: Path, loads: Sequence[Load]) -> Story:
+def tell(folder: Path, loads: Sequence[Load], **settings: str) -> Story:
     """Takes the loads, and checks every table against the reference after each."""
     story = Story(folder, list(loads), Reference(), [], [], [])
-    with lab(folder) as current:
+    with lab(folder, **settings) as current:
         for load in loads:
             story.reference.take(load)
             current.take(load)

@@ -7,8 +7,9 @@ compared row for row. Everything is recomputed from the change log at every call
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
@@ -26,6 +27,9 @@ WHITE_SPACE = "".join(
     )
 )
 WHITE_SPACE_RUN = re.compile(f"[{WHITE_SPACE}]+")
+
+# General categories of what can't be seen: control, format, separators of lines, private use, unassigned.
+INVISIBLE = {"Cc", "Cf", "Zl", "Zp", "Co", "Cn"}
 
 ABSENT = {"", "null", "n/a", "none"}
 YES = {"yes", "y", "true", "1"}
@@ -48,11 +52,13 @@ class Load:
         loaded_at: UTC without zone.
         customer: Rows as they stand in the file, fields in the order of `CUSTOMER.columns`; '' is an empty field.
         account: The same in the order of `ACCOUNT.columns`.
+        damaged: By feed name, the file's lines that are no sound record, as they stand in it.
     """
 
     loaded_at: datetime
     customer: Sequence[tuple[str, ...]]
     account: Sequence[tuple[str, ...]]
+    damaged: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,25 @@ def round_half_up(value: Decimal, step: Decimal = CENT) -> Decimal:
     return value.quantize(step, rounding=ROUND_HALF_UP, context=Context(prec=len(value.as_tuple().digits) + 40))
 
 
+# A first field and the comma that ends it.
+QUOTED_FIRST_FIELD = re.compile(r'"((?:[^"]|"")*)",')
+PLAIN_FIRST_FIELD = re.compile(r'([^",][^,]*),')
+
+
+def told_key(line: str, field_count: int) -> str | None:
+    """The key that a damaged line names with its first field, None where that can't be told.
+
+    It can where a comma ends the field, the field is not absent, and no other record can hide in the line: it is one
+    line, and has fewer commas than two records whose line end was lost.
+    """
+    if "\n" in line or "\r" in line or line.count(",") >= 2 * (field_count - 1):
+        return None
+    first = QUOTED_FIRST_FIELD.match(line) or PLAIN_FIRST_FIELD.match(line)
+    if first is None or is_absent(first[1]):
+        return None
+    return trim(first[1].replace('""', '"') if line.startswith('"') else first[1])
+
+
 def judge_customer_id(text: str) -> tuple[int | None, str | None]:
     """The customer id, or the reason why there is none."""
     if is_absent(text):
@@ -148,7 +173,11 @@ def judge_has_loan(text: str) -> tuple[bool | None, str | None]:
 
 def judge_account_id(text: str) -> tuple[str | None, str | None]:
     """The account id, or the reason why there is none."""
-    return (None, "account_id_missing") if is_absent(text) else (trim(text), None)
+    if is_absent(text):
+        return None, "account_id_missing"
+    if any(unicodedata.category(char) in INVISIBLE for char in trim(text)):
+        return None, "account_id_invalid"
+    return trim(text), None
 
 
 def judge_balance(text: str) -> tuple[Decimal | None, str | None]:
@@ -209,6 +238,7 @@ class Reference:
         self.tiers = tuple(tiers)
         self.last_loaded_at: datetime | None = None
         self.landing: dict[str, list[Row]] = {CUSTOMER.name: [], ACCOUNT.name: []}
+        self.unseen: list[Row] = []
         self.known: dict[str, dict[str, set[Content]]] = {CUSTOMER.name: {}, ACCOUNT.name: {}}
 
     def take(self, load: Load) -> dict[str, LedgerCounts]:
@@ -226,12 +256,12 @@ class Reference:
             raise ValueError(f"Load of {load.loaded_at} has a file without rows.")
         self.last_loaded_at = load.loaded_at
         return {
-            CUSTOMER.name: self._capture(CUSTOMER, load.loaded_at, load.customer),
-            ACCOUNT.name: self._capture(ACCOUNT, load.loaded_at, load.account),
+            CUSTOMER.name: self._capture(CUSTOMER, load, load.customer),
+            ACCOUNT.name: self._capture(ACCOUNT, load, load.account),
         }
 
-    def _capture(self, feed: Feed, loaded_at: datetime, rows: Sequence[tuple[str, ...]]) -> LedgerCounts:
-        known = self.known[feed.name]
+    def _capture(self, feed: Feed, load: Load, rows: Sequence[tuple[str, ...]]) -> LedgerCounts:
+        known, loaded_at = self.known[feed.name], load.loaded_at
         key_position = feed.columns.index(feed.key)
         received: dict[str, set[Content]] = {}
         for row in rows:
@@ -251,7 +281,11 @@ class Reference:
                 for content in contents:
                     values = dict(zip(feed.columns, content, strict=True))
                     self._log(feed, loaded_at, change_type, key, len(contents), values)
-        for key in [key for key in known if key not in received]:
+        rejected = {told_key(line, len(feed.columns)) for line in load.damaged.get(feed.name, ())}
+        for key in [key for key in known if key not in received and key not in rejected]:
+            if None in rejected:
+                self.unseen.append({"loaded_at": loaded_at, "feed": feed.name, "record_key": key})
+                continue
             counts["gone"] += 1
             del known[key]
             self._log(feed, loaded_at, "gone", key, 0, dict.fromkeys(feed.columns))
@@ -281,6 +315,7 @@ class Reference:
         tables = {
             "landing.customer": self.landing[CUSTOMER.name],
             "landing.account": self.landing[ACCOUNT.name],
+            "landing.unseen": self.unseen,
             "source.src_customer": self.landing[CUSTOMER.name],
             "source.src_account": self.landing[ACCOUNT.name],
             "staging.stg_customer": stg_customer,

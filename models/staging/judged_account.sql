@@ -49,7 +49,12 @@ SELECT
     THEN 'checking'
   END::TEXT AS account_type, /* savings or checking; NULL where it is neither */
   @all_reasons(
-    CASE WHEN @is_absent(account_key) THEN 'account_id_missing' END,
+    CASE
+      WHEN @is_absent(account_key)
+      THEN 'account_id_missing'
+      WHEN @holds_invisible(account_key)
+      THEN 'account_id_invalid'
+    END,
     CASE
       WHEN is_deleted_flag
       THEN NULL

@@ -2,6 +2,10 @@
 
 The SQL is written in DuckDB's dialect and runs on both engines. Its unit is the content of a key: the set of different
 rows that a file holds for it.
+
+What could not be read is not gone. A key that a rejected line names is present: without a sound line it keeps what is
+known of it. A known key of which the file holds no line is missing, and gone; but where the key of some rejected line
+can't be told it may be any of the missing ones, so that none of them is closed: they stay open, as not seen.
 """
 
 from __future__ import annotations
@@ -17,14 +21,14 @@ from scripts.warehouse import LoadArea, Warehouse
 
 @dataclass(frozen=True)
 class ChangeCounts:
-    """Rows of one file by what they were against the rows known before; `gone` and `known_key` counts are of keys."""
+    """Rows of one file by what they were against the rows known before, and the known keys, in all and missing."""
 
     new_count: int
     changed_count: int
-    gone_count: int
     unchanged_count: int
     duplicate_count: int
     known_key_count: int
+    missing_key_count: int
 
     @property
     def rows_read_count(self) -> int:
@@ -38,8 +42,10 @@ class CapturedChanges:
     Attributes:
         received: All rows of the file.
         known: The different rows that the committed loads left known, with `rows_for_key_count`.
-        differing: One row per key of which the file holds other rows than are known, with `is_known`.
+        differing: One row per key of which the file holds other rows than are known, with `is_known` and `is_rejected`
+            (a rejected line names it).
         present: The file's different rows of these keys, with `copies_count` and `rows_for_key_count`.
+        closes_missing_keys: Whether a missing key is gone; else it is not seen.
     """
 
     feed: Feed
@@ -47,10 +53,23 @@ class CapturedChanges:
     known: str
     differing: str
     present: str
+    closes_missing_keys: bool
+
+    @property
+    def is_missing(self) -> str:
+        """SQL for: the key of a row of `differing`, joined with `present`, is missing."""
+        return f"present.{self.feed.key_column} IS NULL AND NOT differing.is_rejected"
 
 
-def capture_changes(area: LoadArea, feed: Feed, received: str) -> CapturedChanges:
-    """Compares the received rows (`feed.columns`, text, never NULL) with what the committed loads left known."""
+def capture_changes(
+    area: LoadArea, feed: Feed, received: str, rejects: str | None, *, closes_missing_keys: bool
+) -> CapturedChanges:
+    """Compares the received rows (`feed.columns`, text, never NULL) with what the committed loads left known.
+
+    Args:
+        rejects: The file's rejected lines with their `record_key`; None where there are none.
+        closes_missing_keys: Whether the key of each of them could be told.
+    """
     key = feed.key_column
     columns = ", ".join(feed.columns)
     is_committed = f"loaded_at IN (SELECT loaded_at FROM landing.load WHERE feed = '{feed.name}')"
@@ -70,6 +89,8 @@ def capture_changes(area: LoadArea, feed: Feed, received: str) -> CapturedChange
         WHERE known.change_type <> 'gone' AND {is_committed} AND loaded_at >= COALESCE(ended_at, loaded_at)
         """,
     )
+    rejected_keys = f"SELECT record_key FROM {rejects} WHERE record_key IS NOT NULL"
+    is_rejected = f"{key} IN ({rejected_keys})" if rejects else "FALSE"
     differing = area.scratch(
         f"differing_{feed.name}",
         f"""
@@ -79,7 +100,7 @@ def capture_changes(area: LoadArea, feed: Feed, received: str) -> CapturedChange
             FULL JOIN {known} AS known ON {" AND ".join(f"known.{name} = file.{name}" for name in feed.columns)}
             WHERE known.{key} IS NULL OR file.{feed.key} IS NULL
         )
-        SELECT {key}, {key} IN (SELECT {key} FROM {known}) AS is_known
+        SELECT {key}, {key} IN (SELECT {key} FROM {known}) AS is_known, {is_rejected} AS is_rejected
         FROM differing
         """,
     )
@@ -96,7 +117,7 @@ def capture_changes(area: LoadArea, feed: Feed, received: str) -> CapturedChange
         FROM present
         """,
     )
-    return CapturedChanges(feed, received, known, differing, present)
+    return CapturedChanges(feed, received, known, differing, present, closes_missing_keys)
 
 
 def count_changes(warehouse: Warehouse, changes: CapturedChanges) -> ChangeCounts:
@@ -104,12 +125,12 @@ def count_changes(warehouse: Warehouse, changes: CapturedChanges) -> ChangeCount
     key = changes.feed.key_column
     # Not NOT IN: on a warehouse that is a join of every row with every other once the keys are too many to broadcast.
     is_equal = f"NOT EXISTS (SELECT 1 FROM {changes.differing} AS other WHERE other.{key} = equal.{key})"
-    ((new, changed, gone, repeated, unchanged, equal_rows, known_keys),) = warehouse.fetch(
+    ((new, changed, missing, repeated, unchanged, equal_rows, known_keys),) = warehouse.fetch(
         f"""
         SELECT
             COUNT(CASE WHEN NOT differing.is_known THEN present.{key} END),
             COUNT(CASE WHEN differing.is_known THEN present.{key} END),
-            COUNT(CASE WHEN present.{key} IS NULL THEN 1 END),
+            COUNT(CASE WHEN {changes.is_missing} THEN 1 END),
             COALESCE(SUM(present.copies_count - 1), 0),
             (SELECT COUNT(*) FROM {changes.known} AS equal WHERE {is_equal}),
             (
@@ -130,11 +151,11 @@ def count_changes(warehouse: Warehouse, changes: CapturedChanges) -> ChangeCount
     return ChangeCounts(
         new_count=new,
         changed_count=changed,
-        gone_count=gone,
         unchanged_count=unchanged,
         # A key whose rows are all known: what the file holds beyond one of each is a copy.
         duplicate_count=int(repeated) + equal_rows - unchanged,
         known_key_count=known_keys,
+        missing_key_count=missing,
     )
 
 
@@ -145,6 +166,7 @@ def append_changes(warehouse: Warehouse, changes: CapturedChanges, loaded_at: st
     """
     feed = changes.feed
     key = feed.key_column
+    is_gone = changes.is_missing if changes.closes_missing_keys else "FALSE"
     warehouse.execute(
         f"""
         INSERT INTO landing.{feed.name} (
@@ -162,9 +184,21 @@ def append_changes(warehouse: Warehouse, changes: CapturedChanges, loaded_at: st
             {", ".join(f"present.{name}" for name in feed.columns)}
         FROM {changes.differing} AS differing
         LEFT JOIN {changes.present} AS present ON present.{key} = differing.{key}
-        WHERE NOT EXISTS (SELECT 1 FROM landing.{feed.name} WHERE loaded_at = {loaded_at})
+        WHERE (present.{key} IS NOT NULL OR ({is_gone}))
+            AND NOT EXISTS (SELECT 1 FROM landing.{feed.name} WHERE loaded_at = {loaded_at})
         """
     )
+
+
+def keys_not_seen(changes: CapturedChanges) -> str:
+    """A query for the missing keys that stay open; there is none where `closes_missing_keys`."""
+    key = changes.feed.key_column
+    return f"""
+        SELECT differing.{key} AS record_key
+        FROM {changes.differing} AS differing
+        LEFT JOIN {changes.present} AS present ON present.{key} = differing.{key}
+        WHERE {changes.is_missing}
+        """
 
 
 def _trimmed(column: str, table: str) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 
 from macros.landing import LANDING_TABLES
@@ -19,6 +18,7 @@ from scripts.ingest.change_capture import (
     append_changes,
     capture_changes,
     count_changes,
+    keys_not_seen,
 )
 from scripts.ingest.reader import ParsedFeed, read_feed
 from scripts.results import FeedLoad
@@ -119,7 +119,8 @@ def ingest(
 
 @dataclass(frozen=True)
 class _PreparedFile:
-    """A file that may be taken: its ledger row, and what appends its rows and rejects to the landing zone."""
+    """A file that may be taken: its ledger row, and what appends its rows to the landing zone, its rejects, and the
+    keys that were not seen in it."""
 
     ledger: FeedLoad
     append: Callable[[], None]
@@ -155,8 +156,14 @@ def _prepare_resent_file(
         return None
     unchanged = known.rows_read_count - known.duplicate_count
     ledger = replace(known, loaded_at=loaded_at, new_count=0, changed_count=0, gone_count=0, unchanged_count=unchanged)
-    known_rejects = f"landing.reject WHERE feed = '{feed.name}' AND loaded_at = {timestamp_literal(known.loaded_at)}"
-    return _PreparedFile(ledger, partial(_append_rejects, warehouse, ledger, known_rejects))
+    of_last_load = f"WHERE feed = '{feed.name}' AND loaded_at = {timestamp_literal(known.loaded_at)}"
+
+    def append() -> None:
+        if known.rejected_count:
+            _append_rejects(warehouse, ledger, f"SELECT * FROM landing.reject {of_last_load}")
+            _append_unseen(warehouse, ledger, f"SELECT * FROM landing.unseen {of_last_load}")
+
+    return _PreparedFile(ledger, append)
 
 
 def _read_feeds(area: LoadArea, settings: Settings, feeds: Sequence[Feed]) -> dict[str, ParsedFeed]:
@@ -189,7 +196,10 @@ def _prepare_file(
     allow_removals: bool,
 ) -> _PreparedFile:
     feed, path = parsed.feed, parsed.path
-    changes = capture_changes(area, feed, area.stage(parsed.rows_table))
+    rejects = area.stage(parsed.rejects_table) if parsed.rejected_count else None
+    changes = capture_changes(
+        area, feed, area.stage(parsed.rows_table), rejects, closes_missing_keys=not parsed.untold_key_count
+    )
     counts = count_changes(warehouse, changes)
     if counts.rows_read_count != parsed.rows_read_count:
         raise PipelineError(
@@ -208,7 +218,7 @@ def _prepare_file(
         rows_read_count=parsed.rows_read_count,
         new_count=counts.new_count,
         changed_count=counts.changed_count,
-        gone_count=counts.gone_count,
+        gone_count=counts.missing_key_count if changes.closes_missing_keys else 0,
         unchanged_count=counts.unchanged_count,
         duplicate_count=counts.duplicate_count,
         rejected_count=parsed.rejected_count,
@@ -217,30 +227,45 @@ def _prepare_file(
 
     def append() -> None:
         append_changes(warehouse, changes, timestamp_literal(loaded_at))
-        if parsed.rejected_count:
-            _append_rejects(warehouse, ledger, area.stage(parsed.rejects_table))
+        if rejects:
+            _append_rejects(warehouse, ledger, f"SELECT * FROM {rejects}")
+        if not changes.closes_missing_keys:
+            _append_unseen(warehouse, ledger, keys_not_seen(changes))
 
     return _PreparedFile(ledger, append)
 
 
 def _append_rejects(warehouse: Warehouse, ledger: FeedLoad, rejects: str) -> None:
-    """Appends rejects (columns line_number, reason, detail, raw_text); repeating it changes nothing."""
+    """Appends the rejects of a query (line_number, reason, detail, raw_text); repeating it changes nothing."""
     moment = timestamp_literal(ledger.loaded_at)
     warehouse.execute(
         f"""
         INSERT INTO landing.reject (loaded_at, feed, file_name, line_number, reason, detail, raw_text)
         SELECT {moment}, '{ledger.feed}', '{ledger.file_name}', line_number, reason, detail, raw_text
-        FROM (SELECT * FROM {rejects}) AS rejected
+        FROM ({rejects}) AS rejected
         WHERE NOT EXISTS (SELECT 1 FROM landing.reject WHERE loaded_at = {moment} AND feed = '{ledger.feed}')
         """
     )
 
 
+def _append_unseen(warehouse: Warehouse, ledger: FeedLoad, keys: str) -> None:
+    """Appends the keys of a query (record_key) as not seen in this file; repeating it changes nothing."""
+    moment = timestamp_literal(ledger.loaded_at)
+    warehouse.execute(
+        f"""
+        INSERT INTO landing.unseen (loaded_at, feed, record_key)
+        SELECT {moment}, '{ledger.feed}', record_key
+        FROM ({keys}) AS missing
+        WHERE NOT EXISTS (SELECT 1 FROM landing.unseen WHERE loaded_at = {moment} AND feed = '{ledger.feed}')
+        """
+    )
+
+
 def _refuse_truncated_feed(counts: ChangeCounts, path: Path, max_removed_share: float) -> None:
-    known = counts.known_key_count
-    if known >= REMOVALS_CHECKED_FROM_KEYS and counts.gone_count > max_removed_share * known:
+    known, missing = counts.known_key_count, counts.missing_key_count
+    if known >= REMOVALS_CHECKED_FROM_KEYS and missing > max_removed_share * known:
         raise FeedRefusedError(
-            f"{path} lacks {counts.gone_count:,} of the {known:,} known keys ({counts.gone_count / known:.0%}; at most "
+            f"{path} lacks {missing:,} of the {known:,} known keys ({missing / known:.0%}; at most "
             f"{max_removed_share:.0%} may leave at once): the file looks truncated. Ask for it again; if they are "
             "really gone, run once with --allow-removals, or set MAX_REMOVED_SHARE."
         )

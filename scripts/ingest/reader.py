@@ -16,16 +16,18 @@ from pathlib import Path
 
 import duckdb
 
+from macros.text import ABSENT_WORDS, WHITE_SPACE_CODE_POINTS
 from scripts.errors import FeedRefusedError
 from scripts.feeds import Feed
 from scripts.ingest.contract import PATTERN_CHARACTERS, check_file, read_header
-from scripts.ingest.reader_scan import ByteCounter, ByteCounts, encoding_name, scan_file
+from scripts.ingest.reader_scan import BYTE_ORDER_MARK, ByteCounter, ByteCounts, encoding_name, scan_file
 from scripts.ingest.reader_split import MAX_RECORD_BYTES, READ_BYTES, DamagedRecord, split_damaged
 
 BUFFER_BYTES = 16 * MAX_RECORD_BYTES
 """Size of the pieces in which DuckDB reads a file; at least twice the longest record."""
 
 _REJECT_BATCH = 5_000
+_WHITE_SPACE = "".join(map(chr, WHITE_SPACE_CODE_POINTS))
 _SPECIAL = ("','", "'\"'", "chr(10)", "chr(13)")
 _SHOWN_REJECTS = 3
 _SHOWN_CHARACTERS = 80
@@ -42,7 +44,9 @@ class ParsedFeed:
         rows_read_count: Rows of `rows_table`; `rejected_count`: rows of `rejects_table`.
         rows_table: Table with the feed's columns, VARCHAR, text exactly as received, an empty field ''.
         rejects_table: Table: line_number BIGINT (where the record starts; the header is line 1), reason
-            VARCHAR (too_few_fields, too_many_fields, broken_quoting, line_too_long), detail VARCHAR, raw_text VARCHAR.
+            VARCHAR (too_few_fields, too_many_fields, broken_quoting, line_too_long), detail VARCHAR, raw_text VARCHAR,
+            record_key VARCHAR (the trimmed key of the record, NULL where it can't be told).
+        untold_key_count: Rows of `rejects_table` without a key.
     """
 
     feed: Feed
@@ -52,6 +56,7 @@ class ParsedFeed:
     data_line_count: int
     rows_read_count: int
     rejected_count: int
+    untold_key_count: int
     rows_table: str
     rejects_table: str
 
@@ -145,15 +150,19 @@ def _read(
         raise FeedRefusedError(f"{path} holds a header and no data lines. Have the {feed.name} feed sent again.")
 
     connection.execute(
-        f"CREATE TABLE {rejects_table} (line_number BIGINT, reason VARCHAR, detail VARCHAR, raw_text VARCHAR)"
+        f"CREATE TABLE {rejects_table} "
+        "(line_number BIGINT, reason VARCHAR, detail VARCHAR, raw_text VARCHAR, record_key VARCHAR)"
     )
     sound_path = folder / "sound.csv"
     first_line = header_counter.counts.line_ends + 1
     with scan.text_path.open("rb") as source, sound_path.open("wb") as sound:
         source.seek(scan.text_offset + len(header))
+        # DuckDB takes one away from the beginning of a file: this one, not the first row's.
+        sound.write(BYTE_ORDER_MARK)
         damaged = split_damaged(source, len(columns), first_line, sound)
-        rejected, rejected_lines = _insert_rejects(connection, rejects_table, damaged)
-    counts = _count(sound_path)
+        is_key_first = columns[0] == feed.key
+        rejected, rejected_lines, untold_keys = _insert_rejects(connection, rejects_table, damaged, is_key_first)
+    counts = _count(sound_path, len(BYTE_ORDER_MARK))
     # Where nothing was cut out, the rows have to hold the file itself: then the split is checked, too.
     held = counts if rejected else data
     for is_parallel in (True, False):
@@ -179,6 +188,7 @@ def _read(
         data_line_count=tally.rows + rejected,
         rows_read_count=tally.rows,
         rejected_count=rejected,
+        untold_key_count=untold_keys,
         rows_table=rows_table,
         rejects_table=rejects_table,
     )
@@ -189,9 +199,10 @@ def _drop(connection: duckdb.DuckDBPyConnection, *tables: str) -> None:
         connection.execute(f"DROP TABLE IF EXISTS {table}")
 
 
-def _count(path: Path) -> ByteCounts:
+def _count(path: Path, offset: int) -> ByteCounts:
     counter = ByteCounter()
     with path.open("rb") as file:
+        file.seek(offset)
         while piece := file.read(READ_BYTES >> 4):
             counter.add(piece)
     return counter.counts
@@ -274,24 +285,34 @@ def _one_row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ..
 
 
 def _insert_rejects(
-    connection: duckdb.DuckDBPyConnection, table: str, damaged: Iterable[DamagedRecord]
-) -> tuple[int, int]:
-    """Store the damaged records: their number, and the number of physical lines that they take up."""
-    count = lines = 0
+    connection: duckdb.DuckDBPyConnection, table: str, damaged: Iterable[DamagedRecord], is_key_first: bool
+) -> tuple[int, int, int]:
+    """Store the damaged records: their number, that of the physical lines that they take up, and that of the records
+    whose key can't be told."""
+    count = lines = untold = 0
     for batch in _batches(damaged):
+        keys = [_told_key(record) if is_key_first else None for record in batch]
         count += len(batch)
         lines += sum(record.line_count for record in batch)
+        untold += keys.count(None)
         connection.execute(
             f"INSERT INTO {table} SELECT unnest(?::BIGINT[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), "
-            f"unnest(?::VARCHAR[])",
+            f"unnest(?::VARCHAR[]), unnest(?::VARCHAR[])",
             [
                 [record.line_number for record in batch],
                 [record.reason for record in batch],
                 [record.detail for record in batch],
                 [record.raw_text for record in batch],
+                keys,
             ],
         )
-    return count, lines
+    return count, lines, untold
+
+
+def _told_key(damaged: DamagedRecord) -> str | None:
+    """The key of a damaged record whose first field is its key; a field that says nothing tells none."""
+    key = (damaged.first_field or "").strip(_WHITE_SPACE)
+    return None if key.lower() in ABSENT_WORDS else key
 
 
 def _batches(damaged: Iterable[DamagedRecord]) -> Iterator[list[DamagedRecord]]:

@@ -18,7 +18,7 @@ ENCODINGS = {"utf-8": "utf-8", "utf-16": "utf-16", "iso8859-1": "latin-1"}
 CHUNK_BYTES = 1 << 18
 HEAD_BYTES = 1 << 20
 
-_BYTE_ORDER_MARK = codecs.BOM_UTF8
+BYTE_ORDER_MARK = codecs.BOM_UTF8
 _LINE_FEED, _CARRIAGE_RETURN, _COMMA, _QUOTE = b'\n\r,"'
 
 
@@ -179,8 +179,8 @@ def _scan(source: BinaryIO, path: Path, encoding: str, copy: BinaryIO | None, te
             if copy is not None:
                 piece = text.encode()
                 copy.write(piece)
-        if byte_count == 0 and copy is None and piece.startswith(_BYTE_ORDER_MARK):
-            text_offset = len(_BYTE_ORDER_MARK)
+        if byte_count == 0 and copy is None and piece.startswith(BYTE_ORDER_MARK):
+            text_offset = len(BYTE_ORDER_MARK)
             piece = piece[text_offset:]
         counter.add(piece)
         if len(head) < HEAD_BYTES:

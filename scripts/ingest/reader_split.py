@@ -10,6 +10,10 @@ A quote that is never closed would swallow all that follows. So of a damaged rec
 first line is rejected, and reading goes on with the next one, where (1) the quote is not closed within
 `MAX_RECORD_BYTES`, (2) the one that closes it looks like the opening of another field, or (3) a later line is a sound
 record by itself. Otherwise the record is all of these lines.
+
+What a damaged record still tells is its first field, and that only where (1) a comma outside of quotes ends it, for
+otherwise it may be cut, and (2) no other record can hide behind it: the damaged one is a single line, read to its end,
+with fewer commas than two records joined by a lost line end have.
 """
 
 from __future__ import annotations
@@ -37,6 +41,7 @@ _UNQUOTED = re.compile(rb"[^,\r\n]*+")
 _PLAIN = rb' *+(?:[^ ",\r\n][^,\r\n]*+)?+'
 _FIELD = rb'(?:"(?:[^"]++|"")*+"|' + _PLAIN + rb")"
 _SPOTLESS_FIELD = rb'(?:"(?:[^"]++|"")*+"|[^",\r\n]*+)'
+_FIRST_FIELD = re.compile(rb'(?:"((?:[^"]++|"")*+)"|([^",][^,]*+)),')
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class DamagedRecord:
         line_number: Physical line on which it starts, from 1 in the file.
         line_count: Physical lines that it takes up.
         raw_text: Its text without the line end; the beginning only when it is longer than `MAX_RECORD_BYTES`.
+        first_field: Its first field, unquoted; None where that can't be told.
     """
 
     line_number: int
@@ -71,6 +77,7 @@ class DamagedRecord:
     reason: str
     detail: str
     raw_text: str
+    first_field: str | None = None
 
 
 class RecordReader:
@@ -228,8 +235,17 @@ def split_damaged(source: BinaryIO, field_count: int, first_line: int, sound: Bi
             position, line_number = next_position, line_number + 1
             continue
         else:
-            yield DamagedRecord(line_number, line_count, record.reason, record.detail, raw.decode())
+            first_field = _first_field(raw, field_count) if line_count == 1 else None
+            yield DamagedRecord(line_number, line_count, record.reason, record.detail, raw.decode(), first_field)
         position, line_number = record.next_position, line_number + line_count
+
+
+def _first_field(line: bytes, field_count: int) -> str | None:
+    match = _FIRST_FIELD.match(line)
+    if match is None or line.count(b",") >= 2 * (field_count - 1):
+        return None
+    quoted, plain = match.groups()
+    return (plain if quoted is None else quoted.replace(b'""', b'"')).decode()
 
 
 def _odd_lines(buffer: bytes, field_count: int) -> list[int]:

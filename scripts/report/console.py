@@ -86,10 +86,11 @@ def _tests(report: Report, console: Console) -> None:
 def _loads(report: Report, console: Console) -> None:
     if report["loads"]:
         _title(console, "What came in")
-        table = _table("file", "<", *(cell for part in ("rows", *text.LOAD_PARTS) for cell in (part, ">")))
+        parts = (*text.LINE_PARTS, "gone")
+        table = _table("file", "<", *(cell for part in ("rows", *parts) for cell in (part, ">")))
         table.padding = (0, 1 if console.width < _NARROW else 2, 0, 0)
         for load in report["loads"]:
-            counts = (Text(text.number(load[f"{part}_count"])) for part in text.LOAD_PARTS)
+            counts = (Text(text.number(load[f"{part}_count"])) for part in parts)
             table.add_row(load["file_name"], text.number(load["rows_read_count"]), *map(_dim_zero, counts))
         _line(console, table)
     for entry in (report["rejects"] or {"reasons": []})["reasons"]:
@@ -119,13 +120,18 @@ def _rests_on(report: Report, console: Console) -> None:
         for status, why in (("customer_unknown", "customer never known"), ("customer_gone", "customer gone")):
             part = report["held_back"][status]
             lines.append((f"{text.count(part['count'], 'account', 'accounts')} held back: {why}", part))
+    lines += [
+        (f"{text.count(content['count'], *text.FEED_NOUNS[feed])} {text.NOT_SEEN}", content)
+        for feed, content in report.get("not_seen", {}).items()  # a report written before there was this part has none
+        if content and content["count"]
+    ]
     if not lines:
         return
     _title(console, "What the marts rest on")
     for words, content in lines:
         line = Text(words, style="" if content["count"] else "dim")
         if content["sample_keys"]:
-            line.append(f"  {_keys(content['sample_keys'], content['count'])}", style="dim")
+            line.append(f"  {text.key_list(content['sample_keys'], content['count'])}", style="dim")
         _line(console, line)
 
 
@@ -191,12 +197,7 @@ def _table(*columns: str) -> Table:
 
 def _reason(code: str, count: int, noun: str, samples: list[str]) -> Text:
     line = Text(f"{text.words(code)}: {text.count(count, noun, noun + 's')}  ")
-    return line.append(_keys(samples, count), style="dim")
-
-
-def _keys(samples: list[str], count: int) -> str:
-    more = f", and {count - len(samples):,} more" if count > len(samples) else ""
-    return ", ".join(text.key_text(key) for key in samples) + more
+    return line.append(text.key_list(samples, count), style="dim")
 
 
 def _dim_zero(cell: Text) -> Text:

@@ -133,6 +133,21 @@ def held_back(warehouse: Warehouse) -> Report:
     return {"count": sum(part["count"] for part in parts.values()), **parts}
 
 
+def not_seen(warehouse: Warehouse, feed: str) -> Report:
+    """Keys that the newest file of a feed lacks and that stay open: one of its unreadable lines may be theirs."""
+    groups = _first_keys(
+        warehouse,
+        f"""
+        WITH item AS (
+          SELECT 'all' AS group_name, record_key, 1 AS row_count
+          FROM landing.unseen
+          WHERE feed = '{feed}' AND loaded_at = (SELECT MAX(loaded_at) FROM landing.load WHERE feed = '{feed}')
+        )
+        """,
+    )
+    return _count_and_keys(groups.get("all"))
+
+
 def versions(warehouse: Warehouse, feed: str, loads: Collection[datetime]) -> Report:
     """Versions of a snapshot: in all, current, historical, per key, and those that these loads opened and closed."""
     moments = _moments(loads)

@@ -155,6 +155,7 @@ def _sections(record: RunRecord, warehouse: Warehouse | None) -> Report:
         "quarantine": {feed: part(f"quarantine.{feed}", sql.quarantine_now, feed) for feed in _FEEDS},
         older: {feed: part(f"{older}.{feed}", sql.standing_on_older_version, feed) for feed in _FEEDS},
         "held_back": part("held_back", sql.held_back),
+        "not_seen": {feed: part(f"not_seen.{feed}", sql.not_seen, feed) for feed in _FEEDS},
         "versions": {f"snap_{f}": part(f"versions.snap_{f}", sql.versions, f, loads) for f in _FEEDS},
         "mart_rows": part("mart_rows", sql.mart_rows),
         "problems": problems,

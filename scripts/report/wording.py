@@ -8,9 +8,11 @@ from typing import Any
 
 Report = dict[str, Any]
 
-# The parts of a file's lines (and, for `gone`, of the known keys), in the order shown.
-LOAD_PARTS = ("new", "changed", "gone", "unchanged", "duplicate", "rejected")
+# What the rows read of a file add up from, in the order shown; with the rejected lines they are all of its data lines.
+ROW_PARTS = ("new", "changed", "unchanged", "duplicate")
+LINE_PARTS = (*ROW_PARTS, "rejected")
 FEED_NOUNS = {"customer": ("customer", "customers"), "account": ("account", "accounts")}
+NOT_SEEN = "not seen in a file with unreadable lines"
 _BLANK_KEY = "(blank)"
 
 
@@ -31,18 +33,19 @@ def headline(report: Report) -> str:
 
 
 def summary(report: Report) -> str:
-    """One sentence on what the run took in and what it did to history."""
+    """One sentence on what the run took in: the rows read by kind, and what is no row, lines rejected and keys gone."""
     loads = report["loads"]
     if not loads:
         return "No new load came in with this run."
-    read = sum(load["rows_read_count"] for load in loads)
-    parts = [
-        f"{number(sum(load[f'{part}_count'] for load in loads))} {part}"
-        for part in LOAD_PARTS
-        if any(load[f"{part}_count"] for load in loads)
-    ]
-    files = count(len(loads), "file", "files")
-    return f"{count(read, 'row', 'rows')} read from {files}: {', '.join(parts) if parts else 'nothing in them'}."
+    sums = {part: sum(load[f"{part}_count"] for load in loads) for part in ("rows_read", "gone", *LINE_PARTS)}
+    kinds = ", ".join(f"{number(sums[part])} {part}" for part in ROW_PARTS if sums[part])
+    read = f"{count(sums['rows_read'], 'row', 'rows')} read from {count(len(loads), 'file', 'files')}"
+    sentence = [f"{read}: {kinds}" if kinds else read]
+    if sums["rejected"]:
+        sentence.append(f"{count(sums['rejected'], 'line', 'lines')} rejected")
+    if sums["gone"]:
+        sentence.append(f"{count(sums['gone'], 'key', 'keys')} gone")
+    return "; ".join(sentence) + "."
 
 
 def number(value: float | None) -> str:
@@ -90,6 +93,12 @@ def key_text(key: str) -> str:
     return key or _BLANK_KEY
 
 
+def key_list(samples: list[str], count: int) -> str:
+    """Sample keys, and how many more there are."""
+    more = f", and {count - len(samples):,} more" if count > len(samples) else ""
+    return ", ".join(key_text(key) for key in samples) + more
+
+
 def printable(value: Any) -> Any:
     """The same data with every letter escaped that would disturb a terminal or a page, line ends excepted."""
     if isinstance(value, dict):
@@ -135,6 +144,12 @@ def quarantined_keys(report: Report) -> int | None:
 def older_count(report: Report) -> int | None:
     """Keys that stand on an older version, both feeds; None where one is not known."""
     feeds = report["standing_on_older_version"].values()
+    return None if any(feed is None for feed in feeds) else sum(feed["count"] for feed in feeds)
+
+
+def unseen_count(report: Report) -> int | None:
+    """Keys not seen in a file with unreadable lines, both feeds; None where one is not known."""
+    feeds = report["not_seen"].values()
     return None if any(feed is None for feed in feeds) else sum(feed["count"] for feed in feeds)
 
 

@@ -127,7 +127,7 @@ class DatabricksWarehouse:
         uncommitted = " UNION ".join(
             f"SELECT '{table}', loaded_at FROM landing.{table} "
             "WHERE loaded_at NOT IN (SELECT loaded_at FROM landing.load)"
-            for table in (*(feed.name for feed in FEEDS), "reject")
+            for table in (*(feed.name for feed in FEEDS), "reject", "unseen")
         )
         for table, loaded_at in self.fetch(uncommitted):
             self.execute(f"DELETE FROM landing.{table} WHERE loaded_at = {timestamp_literal(loaded_at)}")

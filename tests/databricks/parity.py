@@ -53,7 +53,7 @@ def assert_equal_after_each_load(outcomes: tuple[Outcome, Outcome], loads_count:
     on_duckdb, on_databricks = outcomes
     assert len(on_duckdb.tables) == len(on_databricks.tables) == loads_count
     for expected, actual in zip(on_duckdb.tables, on_databricks.tables, strict=True):
-        assert len(actual) == 17
+        assert len(actual) == 18
         assert_same(expected, actual)
     for expected_files, actual_files in zip(on_duckdb.exports, on_databricks.exports, strict=True):
         assert set(expected_files) == EXPORTS

@@ -108,7 +108,7 @@ class Desk:
         """Checks that there is no file in the volume and no scratch table."""
         assert files_in_volume(self.server) == []
         tables = {name for _, name, *_ in execute(self.server, "SHOW TABLES IN landing")}
-        assert tables == {"customer", "account", "reject", "load", "run"}
+        assert tables == {"customer", "account", "reject", "unseen", "load", "run"}
         assert SCRATCH_SCHEMA not in {name for (name,) in execute(self.server, "SHOW SCHEMAS")}
 
     def expect(self, load: Load) -> None:

@@ -41,6 +41,7 @@ REPORT_KEYS = {
     "quarantine",
     "standing_on_older_version",
     "held_back",
+    "not_seen",
     "versions",
     "mart_rows",
     "models",

@@ -162,6 +162,10 @@ class TestRefusedContent:
             loads = current.ingest(START + timedelta(days=3), allow_removals=True)
             assert [load.gone_count for load in loads] == [23, 0]
 
+    def test_a_truncated_feed_with_a_line_whose_key_cannot_be_told(self, base: Lab) -> None:
+        send(base, accounts="".join(ACCOUNTS.splitlines(keepends=True)[:12]) + "A12")
+        assert "lacks 13 of the 24 known keys" in refusal(base)
+
     def test_too_many_damaged_lines(self, base: Lab) -> None:
         send(base, accounts=ACCOUNTS + "A25,1,100\n" * 3)
         message = refusal(base)
@@ -190,7 +194,7 @@ class TestCommandLine:
         assert file_bytes(tmp_path).items() - before.items() == set(), "not one file was written, the database included"
         result = self.invoke(tmp_path, "ingest", "--as-of", "2024-01-16T02:00:00", "--allow-removals")
         assert result.exit_code == 0, result.output
-        assert "23 gone" in result.output
+        assert "23 keys gone" in result.output
 
     def test_what_is_no_time_is_wrong_usage(self, tmp_path: Path) -> None:
         result = self.invoke(tmp_path, "run", "--as-of", "yesterday")

@@ -32,7 +32,7 @@ EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "20")) // len(QUARTERS)
 @given(loads=feed_sequences())
 def test_every_table_equals_the_reference_after_every_load(quarter: str, loads: list[Load]) -> None:
     reference = Reference()
-    with tempfile.TemporaryDirectory() as folder, lab(Path(folder)) as current:
+    with tempfile.TemporaryDirectory() as folder, lab(Path(folder), MAX_REJECTED_SHARE="1") as current:
         for load in loads:
             counts = reference.take(load)
             current.take(load)
@@ -46,6 +46,7 @@ def test_every_table_equals_the_reference_after_every_load(quarter: str, loads: 
                     ledger.gone_count,
                     ledger.unchanged_count,
                     ledger.duplicate_count,
+                    ledger.rejected_count,
                 ) == (
                     expected.rows_read,
                     expected.new,
@@ -53,6 +54,7 @@ def test_every_table_equals_the_reference_after_every_load(quarter: str, loads: 
                     expected.gone,
                     expected.unchanged,
                     expected.duplicate,
+                    len(load.damaged[ledger.feed]),
                 ), ledger.feed
             for table, rows in reference.tables().items():
                 assert_same_rows(rows, current.rows(table), table)

@@ -77,6 +77,13 @@ def _refusal(
     return message
 
 
+def _told_keys(connection: duckdb.DuckDBPyConnection, parsed: ParsedFeed) -> list[str | None]:
+    query = f"SELECT record_key FROM {parsed.rejects_table} ORDER BY line_number"
+    keys = [key for (key,) in connection.execute(query).fetchall()]
+    assert parsed.untold_key_count == keys.count(None)
+    return keys
+
+
 # What is ordinary
 
 
@@ -96,6 +103,7 @@ def _refusal(
             [("1", "Ann", "yes"), ("2", "Bo", "no"), ("3", "Cy", "no")],
         ),
         (b"\xef\xbb\xbf" + HEADER + b"1,Ann,yes\n", [("1", "Ann", "yes")]),
+        (HEADER + b"\xef\xbb\xbf1,Ann,yes\n\xef\xbb\xbf2,,\n", [("\ufeff1", "Ann", "yes"), ("\ufeff2", "", "")]),
         (b'\xef\xbb\xbf"CustomerID",Name,HasLoan\n1,"Ann",yes\n', [("1", "Ann", "yes")]),
         (HEADER + b"1,Ann,yes", [("1", "Ann", "yes")]),
         (HEADER + "1,Zoë Ødegård 李,yes\n".encode(), [("1", "Zoë Ødegård 李", "yes")]),
@@ -218,6 +226,53 @@ def test_an_unclosed_quote_costs_one_line_however_many_follow(
     outcome = _read(connection, tmp_path, HEADER + b'1,"Ann,yes\n' + b"2,Bo,no\n" * count, share=0.1)
     assert outcome.rejects == [(2, "broken_quoting", '1,"Ann,yes')]
     assert len(outcome.rows) == count
+
+
+@pytest.mark.parametrize(
+    ("damaged", "key"),
+    [
+        (b"7,Ann", "7"),
+        (b"7,", "7"),
+        (b"7,Ann,yes,extra", "7"),
+        (b'7,"Ann,yes', "7"),
+        (b'7,"An"n,yes', "7"),
+        (b'"7",Ann', "7"),
+        (b'"7 ""a"", b",Ann', '7 "a", b'),
+        ("\u00a0 7\t,Ann".encode(), "7"),
+        (b"Ann,yes", "Ann"),  # what its first field says
+        # No comma ends the first field: it may be cut.
+        (b"7", None),
+        (b'"7,Ann,yes', None),
+        (b'"7"x,Ann,yes', None),
+        # The first field says nothing.
+        (b",Ann", None),
+        (b'"",Ann', None),
+        (b" ,Ann", None),
+        (b"n/A,Ann", None),
+        # Another record may be part of it: a line end was lost, or stands in quotes.
+        (b"7,Ann,yes8,Bo,no", None),
+        (b"7,Ann,yes,8,Bo,no", None),
+        (b'7,"Ann\n8,Bo"', None),
+        (b'7,"Ann\n8,Bo"x,no', None),
+    ],
+)
+def test_a_damaged_record_tells_its_key_where_that_is_sure(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path, damaged: bytes, key: str | None
+) -> None:
+    outcome = _read(connection, tmp_path, HEADER + b"1,Ann,yes\n" + damaged + b"\n")
+    assert len(outcome.rejects) == 1
+    assert _told_keys(connection, outcome.parsed) == [key]
+
+
+def test_a_line_that_is_too_long_tells_no_key(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    """Its end is not read: there may be other records in it."""
+    outcome = _read(connection, tmp_path, HEADER + b"1,Ann,yes\n7," + b"x" * 2_000_001 + b",yes\n")
+    assert _told_keys(connection, outcome.parsed) == [None]
+
+
+def test_no_key_is_told_where_it_is_not_the_first_column(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    outcome = _read(connection, tmp_path, b"Name,CustomerID,HasLoan\nAnn,1,yes\nBo,2\n")
+    assert _told_keys(connection, outcome.parsed) == [None]
 
 
 @pytest.mark.parametrize("size", [3_000_000, 40_000_000])
@@ -488,7 +543,7 @@ def test_only_the_two_tables_stay_and_the_callers_transaction_is_kept(
 # Any file
 
 _LETTERS = st.text("abÉ 0\t", max_size=5)
-_ANY_TEXT = st.one_of(_LETTERS, st.text('ab,"\n\r\té\0 ', max_size=8), st.just("\r\n"))
+_ANY_TEXT = st.one_of(_LETTERS, st.text('ab,"\n\r\té\0 \ufeff', max_size=8), st.just("\r\n"))
 _TAME_TEXT = st.tuples(st.sampled_from("abc"), st.text('ab,"\né ', max_size=5)).map("".join)
 
 

@@ -39,6 +39,8 @@ TABLES = """
       loaded_at TIMESTAMP, feed VARCHAR, file_name VARCHAR, line_number BIGINT, reason VARCHAR, detail VARCHAR,
       raw_text VARCHAR
     );
+    CREATE TABLE landing.load (loaded_at TIMESTAMP, feed VARCHAR);
+    CREATE TABLE landing.unseen (loaded_at TIMESTAMP, feed VARCHAR, record_key VARCHAR);
     CREATE TABLE staging.stg_customer (
       customer_id BIGINT, customer_name VARCHAR, has_loan_flag BOOLEAN, is_deleted_flag BOOLEAN, loaded_at TIMESTAMP
     );
@@ -117,6 +119,11 @@ class Lab:
         self.connection.execute(
             "INSERT INTO landing.reject VALUES (?, 'account', ?, ?, ?, ?, ?)", [at, file_name, line, reason, NAME, NAME]
         )
+
+    def unseen(self, *keys: str, at: datetime = LOAD_2) -> None:
+        self.connection.execute("INSERT INTO landing.load VALUES (?, 'account')", [at])
+        for key in keys:
+            self.connection.execute("INSERT INTO landing.unseen VALUES (?, 'account', ?)", [at, key])
 
 
 @pytest.fixture
@@ -364,6 +371,17 @@ def test_rejects_of_this_run_are_counted_by_reason(lab: Lab) -> None:
     assert build_report(run_record(loads=[]), lab.warehouse)["rejects"] == {"total": 0, "reasons": []}
 
 
+def test_keys_not_seen_are_those_of_the_newest_file(lab: Lab) -> None:
+    lab.unseen("A1", "A2", at=LOAD_1)
+    lab.unseen("A2", "A3")
+    assert build_report(run_record(), lab.warehouse)["not_seen"] == {
+        "customer": {"count": 0, "sample_keys": []},
+        "account": {"count": 2, "sample_keys": ["A2", "A3"]},
+    }
+    lab.unseen(at=LOAD_2 + timedelta(days=1))
+    assert build_report(run_record(), lab.warehouse)["not_seen"]["account"] == {"count": 0, "sample_keys": []}
+
+
 def test_mart_rows_are_counted(lab: Lab) -> None:
     lab.connection.execute("INSERT INTO marts.account_summary VALUES ('A1'), ('A2')")
     lab.connection.execute("INSERT INTO marts.customer_profile VALUES (1)")
@@ -417,7 +435,8 @@ class DeadWarehouse(DuckDBWarehouse):
 
 TABLE_SECTIONS = [
     "rejects", "quarantine.customer", "quarantine.account", "standing_on_older_version.customer",
-    "standing_on_older_version.account", "held_back", "versions.snap_customer", "versions.snap_account", "mart_rows",
+    "standing_on_older_version.account", "held_back", "not_seen.customer", "not_seen.account",
+    "versions.snap_customer", "versions.snap_account", "mart_rows",
 ]  # fmt: skip
 
 
@@ -534,13 +553,16 @@ def test_console_form_fits_the_width_and_tells_the_figures(lab: Lab, width: int)
     lab.bad_account("A1", LOAD_2, "balance_missing")
     lab.account_version("A1", 3, LOAD_1)
     lab.customer_version(1, LOAD_2)
+    lab.unseen("A9")
     output = printed(build_report(run_record(), lab.warehouse), width)
 
     assert max(map(len, output.splitlines())) <= width
     assert "…" not in output
     for words in (
         "Passed: all 2 tests",
-        "206 rows read from 2 files: 20 new, 40 changed, 8 gone, 140 unchanged, 6 duplicate, 4 rejected.",
+        "206 rows read from 2 files: 20 new, 40 changed, 140 unchanged, 6 duplicate; 4 lines rejected; 8 keys gone.",
+        "file rows new changed unchanged duplicate rejected gone Customer.csv 103 10 20 70 3 2 4",
+        "1 account not seen in a file with unreadable lines A9",
         "balance missing: 1 key A1",
         "1 account on an older version A1",
         "1 account held back: customer never known A1",
@@ -553,6 +575,7 @@ def test_console_form_fits_the_width_and_tells_the_figures(lab: Lab, width: int)
 
 def test_page_tells_the_figures(lab: Lab) -> None:
     lab.bad_account("A1", LOAD_2, "balance_missing")
+    lab.unseen("A9")
     audits = [outcome("unique_values(x)", "staging.stg_account", "warn", 2)]
     words = " ".join(Page(render_html(build_report(run_record(audits=audits), lab.warehouse))).text.split())
     for expected in (
@@ -561,7 +584,10 @@ def test_page_tells_the_figures(lab: Lab) -> None:
         "Found 2 duplicate values in staging.stg_account .",
         "SELECT 1 FROM staging.stg_account",
         "balance missing 1 key",
-        "105 lines · 1.2 kB",
+        "105 lines, 103 rows read · 1.2 kB",
+        "new 10 changed 20 unchanged 70 duplicate 3 rejected 2 keys gone 4",
+        "not seen in a file with unreadable lines",
+        "accounts 1 A9",
         "account_summary.csv",
         "cd" * 32,
     ):
@@ -662,13 +688,27 @@ def test_every_query_can_be_said_on_databricks(lab: Lab) -> None:
     report = build_report(run_record(), Recording(lab.connection))
 
     assert report["problems"] == {}
-    assert len(queries) >= 13
+    assert len(queries) >= 15
     for query in queries:
         said = sqlglot.transpile(query, read="duckdb", write="databricks", unsupported_level=sqlglot.ErrorLevel.RAISE)[
             0
         ]
         assert "QUALIFY" not in said
         assert "TIMESTAMP)" not in said  # times without zone are TIMESTAMP_NTZ there
+
+
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ({"new": 64, "duplicate": 2, "rejected": 1}, "66 rows read from 1 file: 64 new, 2 duplicate; 1 line rejected."),
+        ({"unchanged": 1, "gone": 1}, "1 row read from 1 file: 1 unchanged; 1 key gone."),
+        ({"rejected": 2}, "0 rows read from 1 file; 2 lines rejected."),
+    ],
+)
+def test_the_rows_read_add_up_and_what_is_no_row_is_set_apart(parts: dict[str, int], sentence: str) -> None:
+    counts = {f"{part}_count": parts.get(part, 0) for part in (*text.LINE_PARTS, "gone")}
+    read = sum(counts[f"{part}_count"] for part in text.ROW_PARTS)
+    assert text.summary({"loads": [{**counts, "rows_read_count": read}]}) == sentence
 
 
 @pytest.mark.parametrize(

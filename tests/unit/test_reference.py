@@ -191,7 +191,7 @@ def test_every_unicode_white_space_is_trimmed_and_joined(code: int) -> None:
 
 
 def test_account_id_keeps_its_case_and_inner_white_space() -> None:
-    assert judge_account_id(" a\n1 ") == ("a\n1", None)
+    assert judge_account_id(" a 1 ") == ("a 1", None)
 
 
 def test_account_type_is_lower_case_and_one_of_two() -> None:
@@ -652,7 +652,7 @@ def test_sequences_rise_in_time_and_every_file_has_rows(loads: list[Load]) -> No
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(loads=feed_sequences(min_loads=1, max_loads=1), style=csv_styles())
 def test_written_feeds_read_back_exactly(tmp_path: Path, loads: list[Load], style: dict[str, Any]) -> None:
-    write_feeds(loads[0], tmp_path, **style)
+    write_feeds(replace(loads[0], damaged={}), tmp_path, **style)
     for feed, rows in ((CUSTOMER, loads[0].customer), (ACCOUNT, loads[0].account)):
         with (tmp_path / feed.file_name).open(encoding="utf-8-sig", newline="") as file:
             header, *read = list(csv.reader(file, strict=True))
