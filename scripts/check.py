@@ -17,7 +17,7 @@ from uuid import uuid4
 from rich.console import Console
 from rich.markup import escape
 
-from scripts.errors import PipelineError
+from scripts.errors import PipelineError, first_line
 from scripts.settings import DatabricksSettings, Settings, databricks_of
 
 WAIT_SECONDS = 30
@@ -38,12 +38,19 @@ def print_check(settings: Settings, console: Console) -> bool:
         try:
             detail = step.attempt()
         except Exception as error:
-            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            console.print(f"[red]✗[/red] [bold]{step.name}[/bold]  {escape(first_line)}", soft_wrap=True)
-            console.print(f"  [yellow]→ {escape(step.remedy)}[/yellow]", soft_wrap=True)
+            what, remedy = _told(error, step)
+            console.print(f"[red]✗[/red] [bold]{step.name}[/bold]  {escape(what)}", soft_wrap=True)
+            console.print(f"  [yellow]→ {escape(remedy)}[/yellow]", soft_wrap=True)
             return False
         console.print(f"[green]✓[/green] [bold]{step.name}[/bold]  {escape(detail)}", soft_wrap=True)
     return True
+
+
+def _told(error: Exception, step: Step) -> tuple[str, str]:
+    """What failed and what to do: what the error itself knows goes before what holds of the step."""
+    if isinstance(error, PipelineError) and error.remedy:
+        return error.what, error.remedy
+    return first_line(error), step.remedy
 
 
 def _duckdb_steps(settings: Settings) -> Iterator[Step]:

@@ -18,12 +18,12 @@ from sqlmesh.core.snapshot import SnapshotEvaluator
 from sqlmesh.utils.errors import SQLMeshError
 
 from scripts.clock import from_milliseconds, hour_of
-from scripts.errors import BlockingAuditError, PipelineError
+from scripts.errors import BlockingAuditError, PipelineError, reason
 from scripts.results import AuditOutcome, RunRecord
 from scripts.settings import PROJECT_ROOT, Settings
 from scripts.sqlmesh_console import RunConsole, model_name
 from scripts.warehouse import Warehouse
-from scripts.warehouse.duckdb import DuckDBWarehouse, locked_message
+from scripts.warehouse.duckdb import DuckDBWarehouse, not_opened
 from scripts.warehouse.open import open_warehouse
 
 PROD = "prod"
@@ -86,7 +86,7 @@ class Project:
                 skip_tests=True,
             )
         except SQLMeshError as error:
-            raise self._failure(str(error)) from error
+            raise self._failure(reason(error.__cause__ or error)) from error
 
     def forget_windows(self) -> None:
         """Takes every window of prod's models off the record: the next run builds them from nothing.
@@ -110,7 +110,10 @@ class Project:
         Raises:
             BlockingAuditError: A model or a blocking audit failed; what stands after it was not run.
         """
-        status = self.context.run(PROD, execution_time=execution_time, ignore_cron=True)
+        try:
+            status = self.context.run(PROD, execution_time=execution_time, ignore_cron=True)
+        except SQLMeshError as error:
+            raise self._failure(reason(error.__cause__ or error)) from error
         if status.is_failure:
             raise self._failure("The run failed.")
 
@@ -145,8 +148,15 @@ class Project:
                 self.context.state_sync.add_interval(snapshot, hour, end)
 
     def audit(self, start: datetime, end: datetime) -> None:
-        """Audits every model for a window as its rows stand, without running it."""
-        self.context.audit(start, end, execution_time=end)
+        """Audits every model for a window as its rows stand, without running it.
+
+        Raises:
+            PipelineError: The engine could not run an audit; it lets its own error through, whichever engine it is.
+        """
+        try:
+            self.context.audit(start, end, execution_time=end)
+        except Exception as error:
+            raise PipelineError(f"The models can't be audited: {reason(error)}") from error
 
     def collect(self, record: RunRecord, warehouse: Warehouse) -> None:
         """Moves the models' outcomes seen so far into the record of the run, one per model, windows added up."""
@@ -243,6 +253,6 @@ def open_project(settings: Settings, console: Console) -> Project:
     try:
         return Project(settings, console)
     except duckdb.IOException as error:
-        raise PipelineError(locked_message(settings.duckdb_path, error)) from error
+        raise not_opened(settings.sqlmesh_file, error) from error
     except SQLMeshError as error:
-        raise PipelineError(f"The SQLMesh project can't be loaded: {error}") from error
+        raise PipelineError(f"The SQLMesh project can't be loaded: {reason(error)}") from error

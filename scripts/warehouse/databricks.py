@@ -16,7 +16,7 @@ from databricks import sql as databricks_sql
 from databricks.sql.exc import Error as DatabricksError
 
 from scripts.clock import timestamp_literal
-from scripts.errors import PipelineError
+from scripts.errors import PipelineError, first_line
 from scripts.feeds import FEEDS
 from scripts.settings import DatabricksSettings
 
@@ -48,7 +48,7 @@ class DatabricksWarehouse:
             )
         except Exception as error:
             raise PipelineError(
-                f"No connection to Databricks at {settings.host}: {_first_line(error)} "
+                f"No connection to Databricks at {settings.host}: {first_line(error)} "
                 "Run `python -m scripts.pipeline check` to see which part fails."
             ) from error
 
@@ -151,7 +151,7 @@ class DatabricksWarehouse:
             with suppress(Exception):
                 cursor.close()
             raise PipelineError(
-                f"Databricks refused or lost a statement: {_first_line(error)}\nIt was: {sql}"
+                f"Databricks refused or lost a statement: {first_line(error)}\nIt was: {sql}"
             ) from error
 
 
@@ -224,7 +224,3 @@ def _service_principal(settings: DatabricksSettings) -> Callable[[], Any]:
         retry_timeout_seconds=SIGN_IN_SECONDS,
     )
     return lambda: oauth_service_principal(config)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -27,6 +27,7 @@ from tests.lab import (
     continued,
     environment_of,
     file_bytes,
+    open_in_another_process,
     select,
     stored_tables,
     tell,
@@ -172,6 +173,16 @@ def test_of_two_runs_at_once_one_goes_through_and_the_other_says_why_not(folder:
         reference.take(Load(time, SECOND.customer, SECOND.account))
     assert_same_tables(reference.tables(), tables)
     assert check_outputs(folder / "outputs") == []
+
+
+def test_check_names_the_lock_and_how_to_end_it(folder: Path) -> None:
+    with open_in_another_process(folder / "lending_club.duckdb"):
+        ended = run(folder, "check")
+    assert ended.exit_code == 1, ended.output
+    failed, remedy = ended.output.splitlines()[-2:]
+    assert failed.startswith(f"✗ state  Another process has {folder / 'lending_club.duckdb'} open")
+    assert remedy == "  → Close it and run again."
+    assert run(folder, "check").exit_code == 0
 
 
 def test_outputs_that_cannot_be_written_stop_the_export_alone(folder: Path, undisturbed: Undisturbed) -> None:
