@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import ssl
 import tempfile
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from urllib.error import HTTPError
 from uuid import uuid4
 
 from rich.console import Console
 from rich.markup import escape
 
 from scripts.errors import PipelineError, first_line
-from scripts.settings import DatabricksSettings, Settings, databricks_of
-
-WAIT_SECONDS = 30
-
-
-@dataclass(frozen=True)
-class Step:
-    """What is tried, and what to do when it fails."""
-
-    name: str
-    attempt: Callable[[], str]
-    remedy: str
+from scripts.settings import Settings, databricks_of
+from scripts.warehouse.reachable import Step, reach_steps
 
 
 def print_check(settings: Settings, console: Console) -> bool:
@@ -101,16 +84,7 @@ def _databricks_steps(settings: Settings) -> Iterator[Step]:
 
     try:
         yield Step("settings", lambda: f"{target.host}, catalog {target.catalog}", "")
-        yield Step(
-            "DNS and TLS",
-            lambda: _handshake(target),
-            "Check DATABRICKS_HOST, the network, HTTPS_PROXY and the CA (SSL_CERT_FILE).",
-        )
-        yield Step(
-            "token",
-            lambda: _token(target),
-            "Make a new token (workspace: Settings, Developer) and set DATABRICKS_TOKEN.",
-        )
+        yield from reach_steps(target)
         yield Step(
             "session",
             connect,
@@ -131,29 +105,6 @@ def _databricks_steps(settings: Settings) -> Iterator[Step]:
     finally:
         for warehouse in warehouses:
             warehouse.close()
-
-
-def _handshake(target: DatabricksSettings) -> str:
-    """A TLS connection to the host, through HTTPS_PROXY where it is set; an HTTP error is an answer, too."""
-    if not os.environ.get("HTTPS_PROXY"):
-        socket.getaddrinfo(target.host, 443)
-    with suppress(HTTPError):
-        urllib.request.urlopen(f"https://{target.host}/", timeout=WAIT_SECONDS, context=ssl.create_default_context())
-    return f"{target.host} answers, its certificate is trusted"
-
-
-def _token(target: DatabricksSettings) -> str:
-    if not target.token:
-        return "none set: the service principal, or the browser, signs in"
-    request = urllib.request.Request(
-        f"https://{target.host}{target.http_path}", method="POST", headers={"Authorization": f"Bearer {target.token}"}
-    )
-    try:
-        urllib.request.urlopen(request, data=b"", timeout=WAIT_SECONDS, context=ssl.create_default_context())
-    except HTTPError as error:
-        if error.code in (401, 403):
-            raise PipelineError(f"Databricks answers {error.code}: the token is wrong, expired or revoked.") from error
-    return "accepted"
 
 
 def _state_step(settings: Settings) -> Step:

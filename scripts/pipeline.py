@@ -167,6 +167,11 @@ class Job:
     """One run in one process: its steps share the SQLMesh project, the warehouse and the record of what they did."""
 
     def __init__(self, settings: Settings) -> None:
+        if settings.gateway == "databricks":
+            from scripts.settings import databricks_of
+            from scripts.warehouse.reachable import reach
+
+            reach(databricks_of(settings))
         # Importing SQLMesh takes seconds: only commands that need it do.
         from scripts.transform import open_project
 

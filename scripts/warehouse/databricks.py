@@ -19,6 +19,7 @@ from scripts.clock import timestamp_literal
 from scripts.errors import PipelineError, first_line
 from scripts.feeds import FEEDS
 from scripts.settings import DatabricksSettings
+from scripts.warehouse.reachable import reach
 
 FETCHED_ROWS = 100_000
 SIGN_IN_SECONDS = 60
@@ -34,6 +35,7 @@ class DatabricksWarehouse:
     gateway = "databricks"
 
     def __init__(self, settings: DatabricksSettings) -> None:
+        reach(settings)
         self._settings = settings
         self._staging_folder = tempfile.TemporaryDirectory(prefix="lending_club_")
         try:

@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 import signal
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -183,6 +184,38 @@ def test_check_names_the_lock_and_how_to_end_it(folder: Path) -> None:
     assert failed.startswith(f"✗ state  Another process has {folder / 'lending_club.duckdb'} open")
     assert remedy == "  → Close it and run again."
     assert run(folder, "check").exit_code == 0
+
+
+def unreachable_databricks(proxy: str) -> dict[str, str]:
+    """Settings that lead to a host that is not there, whatever proxy this machine has."""
+    names = {"HOST": "nowhere.invalid", "HTTP_PATH": "/sql/1.0/warehouses/none", "CATALOG": "none", "TOKEN": "none"}
+    proxies = {**dict.fromkeys(("HTTPS_PROXY", "https_proxy"), proxy), **dict.fromkeys(("NO_PROXY", "no_proxy"), "")}
+    return {**proxies, **{f"DATABRICKS_{name}": value for name, value in names.items()}}
+
+
+def closed_port() -> str:
+    """The address of a proxy that nobody answers at."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{unused.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("gateway", "command", "proxied"),
+    [("databricks", "run", False), ("databricks", "run", True), ("duckdb", "publish", False)],
+)
+def test_a_databricks_that_does_not_answer_is_told_at_once(
+    folder: Path, gateway: str, command: str, proxied: bool
+) -> None:
+    files = file_bytes(folder)
+    with environment_of(folder, DATABASE_TYPE=gateway, **unreachable_databricks(closed_port() if proxied else "")):
+        ended = run(folder, command)
+    assert ended.exit_code == 1, ended.output
+    assert "No connection to Databricks at nowhere.invalid" in ended.output
+    assert "Check DATABRICKS_HOST, the network, HTTPS_PROXY and the CA (SSL_CERT_FILE)." in ended.output
+    assert "Traceback" not in ended.output
+    left = {path: content for path, content in file_bytes(folder).items() if not path.startswith("output-")}
+    assert gateway == "duckdb" or left == files, "SQLMesh's state is not made before Databricks answers"
 
 
 def test_outputs_that_cannot_be_written_stop_the_export_alone(folder: Path, undisturbed: Undisturbed) -> None:
