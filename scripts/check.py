@@ -47,6 +47,7 @@ def _duckdb_steps(settings: Settings) -> Iterator[Step]:
 
 
 def _databricks_steps(settings: Settings) -> Iterator[Step]:
+    from scripts.publish import check_target
     from scripts.warehouse.databricks import DatabricksWarehouse
 
     target = databricks_of(settings)
@@ -67,11 +68,14 @@ def _databricks_steps(settings: Settings) -> Iterator[Step]:
             raise PipelineError(f"The session is in catalog {name}.")
         return str(name)
 
+    def make_table(schema: str) -> None:
+        warehouses[0].execute(f"CREATE TABLE {schema}.{probe} AS SELECT 1 AS answer")
+        warehouses[0].execute(f"DROP TABLE {schema}.{probe}")
+
     def create() -> str:
         warehouses[0].execute(f"CREATE SCHEMA {probe}")
         try:
-            warehouses[0].execute(f"CREATE TABLE {probe}.probe AS SELECT 1 AS answer")
-            warehouses[0].execute(f"DROP TABLE {probe}.probe")
+            make_table(probe)
         finally:
             warehouses[0].execute(f"DROP SCHEMA {probe}")
         return "a schema and a table made and dropped"
@@ -81,6 +85,12 @@ def _databricks_steps(settings: Settings) -> Iterator[Step]:
             sent = area.send(area.parser().sql("SELECT 42 AS answer"), "probe")
             ((answer,),) = warehouses[0].fetch(f"SELECT answer FROM {sent}")
         return f"{target.catalog}.{'.'.join(target.volume)}: a file sent, read ({answer}) and removed"
+
+    def publish() -> str:
+        check_target(warehouses[0], target, replace=False)
+        warehouses[0].execute(f"CREATE SCHEMA IF NOT EXISTS {target.schema}")
+        make_table(target.schema)
+        return f"{target.catalog}.{target.schema}: nothing is in the way of the marts"
 
     try:
         yield Step("settings", lambda: f"{target.host}, catalog {target.catalog}", "")
@@ -100,6 +110,11 @@ def _databricks_steps(settings: Settings) -> Iterator[Step]:
             "volume",
             volume,
             f"Grant CREATE VOLUME in schema {target.volume[0]}, or READ and WRITE on DATABRICKS_VOLUME.",
+        )
+        yield Step(
+            "publish",
+            publish,
+            f"Grant CREATE TABLE and SELECT in schema {target.schema} to this identity, or set DATABRICKS_SCHEMA.",
         )
         yield _state_step(settings)
     finally:

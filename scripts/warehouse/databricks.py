@@ -55,7 +55,11 @@ class DatabricksWarehouse:
             ) from error
 
     def fetch(self, sql: str) -> list[tuple[Any, ...]]:
-        with self._cursor(to_databricks(sql)) as cursor:
+        return self.fetch_native(to_databricks(sql))
+
+    def fetch_native(self, sql: str) -> list[tuple[Any, ...]]:
+        """Returns all rows that a statement of Databricks' own dialect answers."""
+        with self._cursor(sql) as cursor:
             return [tuple(row) for row in cursor.fetchall()]
 
     def execute(self, sql: str) -> None:
@@ -128,8 +132,7 @@ class DatabricksWarehouse:
             self.execute(f"DELETE FROM landing.{table} WHERE loaded_at = {timestamp_literal(loaded_at)}")
 
     def _remove_files(self, folder: str) -> None:
-        with self._cursor(f"LIST '{folder}'") as cursor:
-            entries = [(row[0].removeprefix("dbfs:"), row[1]) for row in cursor.fetchall()]
+        entries = [(path.removeprefix("dbfs:"), name) for path, name, *_ in self.fetch_native(f"LIST '{folder}'")]
         for path, name in entries:
             if name.endswith("/"):
                 self._remove_files(path.rstrip("/"))
