@@ -186,6 +186,20 @@ def test_check_names_the_lock_and_how_to_end_it(folder: Path) -> None:
     assert run(folder, "check").exit_code == 0
 
 
+def test_report_on_a_table_that_is_gone_ends_with_a_sentence(folder: Path) -> None:
+    warehouse = DuckDBWarehouse.open(folder / "lending_club.duckdb")
+    ((table,),) = warehouse.fetch(
+        "SELECT table_name FROM information_schema.tables "
+        "WHERE table_schema = 'sqlmesh__marts' AND table_name LIKE 'marts__account_summary__%'"
+    )
+    warehouse.execute(f"DROP TABLE sqlmesh__marts.{table}")
+    warehouse.close()
+    ended = run(folder, "report")
+    assert ended.exit_code == 1, ended.output
+    assert "Stopped. The models can't be audited: Catalog Error: Table with name" in ended.output
+    assert "Traceback" not in ended.output
+
+
 def unreachable_databricks(proxy: str) -> dict[str, str]:
     """Settings that lead to a host that is not there, whatever proxy this machine has."""
     names = {"HOST": "nowhere.invalid", "HTTP_PATH": "/sql/1.0/warehouses/none", "CATALOG": "none", "TOKEN": "none"}
