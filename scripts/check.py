@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import ssl
 import tempfile
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from urllib.error import HTTPError
 from uuid import uuid4
 
 from rich.console import Console
 from rich.markup import escape
 
-from scripts.errors import PipelineError
+from scripts.errors import PipelineError, first_line
 from scripts.ownership import refuse_foreign_objects
-from scripts.settings import DatabricksSettings, Settings, databricks_of
+from scripts.settings import Settings, databricks_of
 from scripts.warehouse import Warehouse
 from scripts.warehouse.open import open_warehouse
+from scripts.warehouse.reachable import Step, reach_steps
 
-WAIT_SECONDS = 30
-_OTHERS = "This project drops and replaces nothing that it did not make: it needs a place without these names."
-
-
-@dataclass(frozen=True)
-class Step:
-    """What is tried, and what to do when it fails."""
-
-    name: str
-    attempt: Callable[[], str]
-    remedy: str
+_READABLE = "Check that the tables' names can be read: information_schema of the database or catalog."
 
 
 def print_check(settings: Settings, console: Console) -> int:
@@ -42,12 +27,19 @@ def print_check(settings: Settings, console: Console) -> int:
         try:
             detail = step.attempt()
         except Exception as error:
-            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            console.print(f"[red]✗[/red] [bold]{step.name}[/bold]  {escape(first_line)}", soft_wrap=True)
-            console.print(f"  [yellow]→ {escape(step.remedy)}[/yellow]", soft_wrap=True)
+            what, remedy = _told(error, step)
+            console.print(f"[red]✗[/red] [bold]{step.name}[/bold]  {escape(what)}", soft_wrap=True)
+            console.print(f"  [yellow]→ {escape(remedy)}[/yellow]", soft_wrap=True)
             return error.exit_code if isinstance(error, PipelineError) else 1
         console.print(f"[green]✓[/green] [bold]{step.name}[/bold]  {escape(detail)}", soft_wrap=True)
     return 0
+
+
+def _told(error: Exception, step: Step) -> tuple[str, str]:
+    """What failed and what to do: what the error itself knows goes before what holds of the step."""
+    if isinstance(error, PipelineError) and error.remedy:
+        return error.what, error.remedy
+    return first_line(error), step.remedy
 
 
 def _duckdb_steps(settings: Settings) -> Iterator[Step]:
@@ -64,11 +56,12 @@ def _duckdb_steps(settings: Settings) -> Iterator[Step]:
             return _tables(warehouse, settings)
 
     yield Step("database folder", write, "Set DUCKDB_PATH to a file in a folder that you may write.")
-    yield Step("tables", tables, _OTHERS)
+    yield Step("tables", tables, _READABLE)
     yield _state_step(settings)
 
 
 def _databricks_steps(settings: Settings) -> Iterator[Step]:
+    from scripts.publish import check_target
     from scripts.warehouse.databricks import DatabricksWarehouse
 
     target = databricks_of(settings)
@@ -89,11 +82,14 @@ def _databricks_steps(settings: Settings) -> Iterator[Step]:
             raise PipelineError(f"The session is in catalog {name}.")
         return str(name)
 
+    def make_table(schema: str) -> None:
+        warehouses[0].execute(f"CREATE TABLE {schema}.{probe} AS SELECT 1 AS answer")
+        warehouses[0].execute(f"DROP TABLE {schema}.{probe}")
+
     def create() -> str:
         warehouses[0].execute(f"CREATE SCHEMA {probe}")
         try:
-            warehouses[0].execute(f"CREATE TABLE {probe}.probe AS SELECT 1 AS answer")
-            warehouses[0].execute(f"DROP TABLE {probe}.probe")
+            make_table(probe)
         finally:
             warehouses[0].execute(f"DROP SCHEMA {probe}")
         return "a schema and a table made and dropped"
@@ -104,18 +100,15 @@ def _databricks_steps(settings: Settings) -> Iterator[Step]:
             ((answer,),) = warehouses[0].fetch(f"SELECT answer FROM {sent}")
         return f"{target.catalog}.{'.'.join(target.volume)}: a file sent, read ({answer}) and removed"
 
+    def publish() -> str:
+        check_target(warehouses[0], target, replace=False)
+        warehouses[0].execute(f"CREATE SCHEMA IF NOT EXISTS {target.schema}")
+        make_table(target.schema)
+        return f"{target.catalog}.{target.schema}: nothing is in the way of the marts"
+
     try:
         yield Step("settings", lambda: f"{target.host}, catalog {target.catalog}", "")
-        yield Step(
-            "DNS and TLS",
-            lambda: _handshake(target),
-            "Check DATABRICKS_HOST, the network, HTTPS_PROXY and the CA (SSL_CERT_FILE).",
-        )
-        yield Step(
-            "token",
-            lambda: _token(target),
-            "Make a new token (workspace: Settings, Developer) and set DATABRICKS_TOKEN.",
-        )
+        yield from reach_steps(target)
         yield Step(
             "session",
             connect,
@@ -126,12 +119,17 @@ def _databricks_steps(settings: Settings) -> Iterator[Step]:
         yield Step(
             "catalog", catalog, f"Grant USE CATALOG on {target.catalog} to this identity, or set DATABRICKS_CATALOG."
         )
-        yield Step("tables", lambda: _tables(warehouses[0], settings), _OTHERS)
+        yield Step("tables", lambda: _tables(warehouses[0], settings), _READABLE)
         yield Step("create", create, f"Grant CREATE SCHEMA on catalog {target.catalog} to this identity.")
         yield Step(
             "volume",
             volume,
             f"Grant CREATE VOLUME in schema {target.volume[0]}, or READ and WRITE on DATABRICKS_VOLUME.",
+        )
+        yield Step(
+            "publish",
+            publish,
+            f"Grant CREATE TABLE and SELECT in schema {target.schema} to this identity, or set DATABRICKS_SCHEMA.",
         )
         yield _state_step(settings)
     finally:
@@ -143,29 +141,6 @@ def _tables(warehouse: Warehouse, settings: Settings) -> str:
     others = refuse_foreign_objects(warehouse, settings)
     names = ", ".join(f"{stored.schema}.{stored.name}" for stored in others)
     return f"not this project's, to be left alone: {names}" if others else "nothing of others in the project's schemas"
-
-
-def _handshake(target: DatabricksSettings) -> str:
-    """A TLS connection to the host, through HTTPS_PROXY where it is set; an HTTP error is an answer, too."""
-    if not os.environ.get("HTTPS_PROXY"):
-        socket.getaddrinfo(target.host, 443)
-    with suppress(HTTPError):
-        urllib.request.urlopen(f"https://{target.host}/", timeout=WAIT_SECONDS, context=ssl.create_default_context())
-    return f"{target.host} answers, its certificate is trusted"
-
-
-def _token(target: DatabricksSettings) -> str:
-    if not target.token:
-        return "none set: the service principal, or the browser, signs in"
-    request = urllib.request.Request(
-        f"https://{target.host}{target.http_path}", method="POST", headers={"Authorization": f"Bearer {target.token}"}
-    )
-    try:
-        urllib.request.urlopen(request, data=b"", timeout=WAIT_SECONDS, context=ssl.create_default_context())
-    except HTTPError as error:
-        if error.code in (401, 403):
-            raise PipelineError(f"Databricks answers {error.code}: the token is wrong, expired or revoked.") from error
-    return "accepted"
 
 
 def _state_step(settings: Settings) -> Step:

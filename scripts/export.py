@@ -27,7 +27,7 @@ from uuid import uuid4
 import duckdb
 import pyarrow as pa
 
-from scripts.errors import PipelineError
+from scripts.errors import PipelineError, first_line
 from scripts.results import ExportedFile
 from scripts.warehouse import Warehouse
 
@@ -230,7 +230,7 @@ def _write_parquet(relation: duckdb.DuckDBPyRelation, mart: Mart, path: Path) ->
         except duckdb.Error:
             if failures:
                 raise PipelineError(
-                    f"marts.{mart.name} could not be read to its end ({_first_line(failures[0])}): nothing was "
+                    f"marts.{mart.name} could not be read to its end ({first_line(failures[0])}): nothing was "
                     "exported. Run the export again."
                 ) from failures[0]
             raise
@@ -369,10 +369,6 @@ def _literal(value: object) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 _REMEDIES = (
     (
         {errno.ENOSPC, errno.EDQUOT, errno.EFBIG},
@@ -403,7 +399,7 @@ def _sentences(folder: Path) -> Iterator[None]:
         code = getattr(error, "errno", None)
         for codes, texts, remedy in _REMEDIES:
             if code in codes or any(text in str(error) for text in texts):
-                raise PipelineError(f"The export to {folder} failed: {remedy}. ({_first_line(error)})") from error
+                raise PipelineError(f"The export to {folder} failed: {remedy}. ({first_line(error)})") from error
         raise PipelineError(
-            f"The export to {folder} failed: {_first_line(error)}. Put that right and run the export again."
+            f"The export to {folder} failed: {first_line(error)}. Put that right and run the export again."
         ) from error

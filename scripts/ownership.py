@@ -13,7 +13,7 @@ import duckdb
 
 from macros.landing import LANDING_TABLES
 from scripts.errors import ForeignObjectsError, PipelineError
-from scripts.settings import PROJECT_ROOT, Settings
+from scripts.settings import PROJECT_ROOT, Settings, databricks_of
 from scripts.warehouse import SCRATCH_SCHEMA, StoredObject, Warehouse
 
 LANDING = "landing"
@@ -42,7 +42,7 @@ def refuse_foreign_objects(warehouse: Warehouse, settings: Settings, environment
     else:
         in_the_way = {stored for stored in present if (stored.schema, stored.name) in models and not stored.is_view}
     if in_the_way:
-        raise ForeignObjectsError(_message(in_the_way, settings))
+        raise _refusal(in_the_way, settings)
     layers = {schema for schema, _ in models} | {LANDING}
     return sorted(s for s in present if s.schema in layers and (s.schema, s.name) not in own)
 
@@ -58,15 +58,16 @@ def _is_here(warehouse: Warehouse, present: set[StoredObject]) -> bool:
     return False
 
 
-def _message(objects: Iterable[StoredObject], settings: Settings) -> str:
+def _refusal(objects: Iterable[StoredObject], settings: Settings) -> ForeignObjectsError:
     names = sorted(f"{stored.schema}.{stored.name}" for stored in objects)
     more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
     place, setting = (
         (f"The database {settings.duckdb_path}", "DUCKDB_PATH")
         if settings.gateway == "duckdb"
-        else (f"Catalog {settings.databricks.catalog if settings.databricks else ''}", "DATABRICKS_CATALOG")
+        else (f"Catalog {databricks_of(settings).catalog}", "DATABRICKS_CATALOG")
     )
-    return (
+    return ForeignObjectsError(
         f"{place} holds what this project did not make, in schemas that it writes to: {', '.join(names[:_LISTED])}"
-        f"{more}. Nothing was written. Set {setting} to another one, or move these to another schema and run again."
+        f"{more}. Nothing was written.",
+        f"Set {setting} to another one, or move these to another schema and run again.",
     )

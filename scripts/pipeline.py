@@ -53,6 +53,9 @@ deploy_option = click.option(
 breaking_option = click.option(
     "--breaking", is_flag=True, help="Deploy also what takes a column, or values of its type, from snapshots or marts."
 )
+replace_option = click.option(
+    "--replace", is_flag=True, help="Publish over tables of the marts' names that this pipeline did not make."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -88,19 +91,28 @@ def steps(command: Callable[..., None]) -> Callable[..., None]:
 @full_refresh_option
 @deploy_option
 @breaking_option
+@replace_option
 @steps
 def run(
-    as_of: datetime | None, inputs: str | None, allow_removals: bool, full_refresh: bool, deploy: bool, breaking: bool
+    as_of: datetime | None,
+    inputs: str | None,
+    allow_removals: bool,
+    full_refresh: bool,
+    deploy: bool,
+    breaking: bool,
+    replace: bool,
 ) -> None:
     """The whole job: ingest, models, exports, quality report."""
     settings = load_settings(inputs)
     with job(settings) as current:
         current.check_deploy(deploy, breaking)
+        if settings.gateway == "databricks":
+            current.check_publish_target(replace)
         current.ingest(as_of, allow_removals)
         current.transform(as_of, full_refresh)
         current.export()
         if settings.gateway == "databricks":
-            current.publish()
+            current.publish(replace)
 
 
 @cli.command()
@@ -151,11 +163,12 @@ def export() -> None:
 
 
 @cli.command()
+@replace_option
 @steps
-def publish() -> None:
+def publish(replace: bool) -> None:
     """Put the marts on Databricks as <DATABRICKS_CATALOG>.<DATABRICKS_SCHEMA>.account_summary and .customer_profile."""
     with job(load_settings(), reports=False) as current:
-        current.publish()
+        current.publish(replace)
 
 
 @cli.command()
@@ -296,13 +309,22 @@ class Job:
                 self.warehouse, self.settings.output_path, Reflects(loaded_at, self.settings.environment)
             )
 
-    def publish(self) -> None:
+    def check_publish_target(self, replace: bool) -> None:
+        """Finds out before the load what would stop its end."""
+        from scripts.publish import check_target
+        from scripts.settings import databricks_of
+        from scripts.warehouse.databricks import DatabricksWarehouse
+
+        assert isinstance(self.warehouse, DatabricksWarehouse)
+        check_target(self.warehouse, databricks_of(self.settings), replace=replace)
+
+    def publish(self, replace: bool = False) -> None:
         from scripts.publish import publish_marts
         from scripts.settings import databricks_of
 
         target = databricks_of(self.settings)
         with self._step("publish", f"replacing the marts in {target.catalog}.{target.schema}"):
-            for table in publish_marts(self.warehouse, self.settings):
+            for table in publish_marts(self.warehouse, self.settings, replace=replace):
                 line = f"    {target.catalog}.{table.name:<24}{table.row_count:>12,} rows, money checked"
                 console.print(line, soft_wrap=True)
 

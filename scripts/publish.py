@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NoReturn
 
-from scripts.errors import PipelineError
+from scripts.errors import PipelineError, SettingsError
 from scripts.export import MARTS, Mart
-from scripts.settings import Settings, databricks_of
+from scripts.settings import DatabricksSettings, Settings, databricks_of
 from scripts.warehouse import Warehouse
 from scripts.warehouse.databricks import DatabricksWarehouse
+
+# The table property by which a published table is known again; its value is the mart.
+MARK = "lending_club.published_from"
 
 
 @dataclass(frozen=True)
@@ -19,20 +23,46 @@ class PublishedTable:
     row_count: int
 
 
-def publish_marts(warehouse: Warehouse, settings: Settings) -> list[PublishedTable]:
+def check_target(target: DatabricksWarehouse, databricks: DatabricksSettings, *, replace: bool) -> None:
+    """Makes sure that publishing finds nothing in its way; it takes no notice of tables of other names.
+
+    A table is ours when it bears the mark that publishing leaves. The first version of this project left none: a table
+    without it is ours, too, where its columns have exactly the mart's names and types.
+
+    Args:
+        replace: Whether a table may be somebody else's.
+
+    Raises:
+        SettingsError: A table of a mart's name is not ours, or is nothing that could be replaced in one step.
+    """
+    names = ", ".join(f"'{mart.name}'" for mart in MARTS)
+    present = dict(
+        target.fetch(
+            "SELECT table_name, table_type FROM information_schema.tables "
+            f"WHERE table_schema = '{databricks.schema.lower()}' AND table_name IN ({names})"
+        )
+    )
+    for mart in MARTS:
+        if mart.name in present:
+            _check_table(target, databricks, mart, present[mart.name], replace)
+
+
+def publish_marts(warehouse: Warehouse, settings: Settings, *, replace: bool = False) -> list[PublishedTable]:
     """Replaces the published tables, each atomically, by the marts of a gateway.
 
     On the databricks gateway they are made where the marts are; those of a DuckDB database go through the volume.
 
     Raises:
         PipelineError: Databricks refused a statement, or a table does not hold the mart's rows and money.
-        SettingsError: Databricks is not configured.
+        SettingsError: Databricks is not configured, or something else is in the tables' place (see `check_target`).
     """
     databricks = databricks_of(settings)
     if isinstance(warehouse, DatabricksWarehouse):
+        check_target(warehouse, databricks, replace=replace)
         return [_replace(warehouse, databricks.schema, mart, _selected(mart), warehouse) for mart in MARTS]
     target = DatabricksWarehouse(databricks)
     try:
+        check_target(target, databricks, replace=replace)
         with target.volume_area() as area:
             return [
                 _replace(target, databricks.schema, mart, f"SELECT * FROM {sent}", warehouse)
@@ -43,16 +73,54 @@ def publish_marts(warehouse: Warehouse, settings: Settings) -> list[PublishedTab
         target.close()
 
 
+def _check_table(
+    target: DatabricksWarehouse, databricks: DatabricksSettings, mart: Mart, kind: str, replace: bool
+) -> None:
+    table = f"{databricks.schema}.{mart.name}"
+
+    def refuse(why: str, remedy: str) -> NoReturn:
+        raise SettingsError(f"{databricks.catalog}.{table} {why}: nothing was written.", remedy)
+
+    elsewhere = "set DATABRICKS_SCHEMA to another schema"
+    if not kind.startswith(("MANAGED", "EXTERNAL")):
+        refuse(
+            f"is a {kind.lower().replace('_', ' ')}, and no table can replace it", f"Rename or drop it, or {elsewhere}."
+        )
+    properties = dict(target.fetch_native(f"SHOW TBLPROPERTIES {table}"))
+    if properties.get(MARK) != _origin(mart) and _columns(target, table) != mart.columns:
+        if target.fetch_native(f"DESCRIBE DETAIL {table}")[0][0] != "delta":
+            refuse("is no Delta table, so it can't be replaced in one step", f"Rename or drop it, or {elsewhere}.")
+        if not replace:
+            refuse(
+                "is there already and is not of this pipeline's making",
+                f"To keep it, {elsewhere}; to have it replaced, give --replace to `publish` or `run`.",
+            )
+    if properties.get("delta.appendOnly") == "true":
+        refuse("may only grow (delta.appendOnly), so it can't be replaced", f"Unset that property, or {elsewhere}.")
+
+
+def _origin(mart: Mart) -> str:
+    return f"marts.{mart.name}"
+
+
+def _columns(target: DatabricksWarehouse, table: str) -> tuple[tuple[str, str], ...]:
+    """Names and types, in DuckDB's words."""
+    relation = target.relation(f"SELECT * FROM {table} LIMIT 0")
+    return tuple(zip(relation.columns, map(str, relation.types), strict=True))
+
+
 def _selected(mart: Mart) -> str:
     columns = ", ".join(f"CAST({name} AS {type_}) AS {name}" for name, type_ in mart.columns)
-    return f"SELECT {columns} FROM marts.{mart.name}"
+    return f"SELECT {columns} FROM {_origin(mart)}"
 
 
 def _replace(target: DatabricksWarehouse, schema: str, mart: Mart, query: str, origin: Warehouse) -> PublishedTable:
     table = f"{schema}.{mart.name}"
     target.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-    target.execute(f"CREATE OR REPLACE TABLE {table} AS {query}")
-    arrived, expected = target.fetch(_totals(mart, table))[0], origin.fetch(_totals(mart, f"marts.{mart.name}"))[0]
+    # A new table gets the feature of itself; one that is replaced keeps those that it has.
+    properties = f"'{MARK}' = '{_origin(mart)}', 'delta.feature.timestampNtz' = 'supported'"
+    target.execute(f"CREATE OR REPLACE TABLE {table} TBLPROPERTIES ({properties}) AS {query}")
+    arrived, expected = target.fetch(_totals(mart, table))[0], origin.fetch(_totals(mart, _origin(mart)))[0]
     if arrived != expected:
         raise PipelineError(
             f"{table} holds {arrived[0]:,} rows with totals {arrived[1:]}, the mart {expected[0]:,} with "

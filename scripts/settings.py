@@ -59,6 +59,13 @@ class Settings:
     max_rejected_share: float
     databricks: DatabricksSettings | None
 
+    @property
+    def sqlmesh_file(self) -> Path:
+        """The DuckDB file that config.yaml has SQLMesh open: of the tables, or of the state of those on Databricks."""
+        if self.gateway == "duckdb":
+            return self.duckdb_path
+        return Path(f"{str(self.duckdb_path).removesuffix('.duckdb')}.state.duckdb")
+
 
 def load_settings(inputs: str | None = None) -> Settings:
     """Reads the settings and puts the resolved DUCKDB_PATH into the environment, where config.yaml looks for it.

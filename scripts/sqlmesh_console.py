@@ -11,6 +11,7 @@ from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.utils.concurrency import NodeExecutionFailedError
 from sqlmesh.utils.errors import NodeAuditsErrors
 
+from scripts.errors import reason
 from scripts.results import ModelOutcome
 
 
@@ -58,7 +59,7 @@ class RunConsole(NoopConsole):
             self.rich_console.print(f"    [yellow]{escape(short_message.strip())}[/yellow]", soft_wrap=True)
 
     def log_error(self, message: str, *args: Any, **kwargs: Any) -> None:
-        self.failures.append(message)
+        self.failures.append(reason(message))
 
 
 def model_name(snapshot: Snapshot) -> str:
@@ -76,4 +77,4 @@ def _sentence(error: NodeExecutionFailedError[Any]) -> str:
             f"{model}: blocking audit {audit.audit_name} failed with {audit.count:,} row(s). Query:\n{audit.sql()}"
             for audit in cause.errors
         )
-    return f"{model}: {cause}"
+    return f"{model}: {reason(cause or error)}"

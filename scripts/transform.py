@@ -19,13 +19,13 @@ from sqlmesh.utils.errors import SQLMeshError
 
 from scripts import restore, windows
 from scripts.audits import chosen
-from scripts.errors import BlockingAuditError, PipelineError
+from scripts.errors import BlockingAuditError, PipelineError, reason
 from scripts.prod import PROD, prod_snapshots
 from scripts.results import AuditOutcome, RunRecord
 from scripts.settings import PROJECT_ROOT, Settings
 from scripts.sqlmesh_console import RunConsole, model_name
 from scripts.warehouse import Warehouse
-from scripts.warehouse.duckdb import DuckDBWarehouse, locked_message
+from scripts.warehouse.duckdb import DuckDBWarehouse, not_opened
 from scripts.warehouse.open import open_warehouse
 
 
@@ -80,7 +80,7 @@ class Project:
                 skip_tests=True,
             )
         except SQLMeshError as error:
-            raise self._failure(str(error)) from error
+            raise self._failure(reason(error.__cause__ or error)) from error
 
     def run(self, execution_time: datetime) -> None:
         """Runs every model for its window up to `execution_time` (exclusive), the hour under way included.
@@ -89,7 +89,10 @@ class Project:
             BlockingAuditError: A model or a blocking audit failed; what stands after it was not run.
         """
         self._prepare()
-        status = self.context.run(PROD, execution_time=execution_time, ignore_cron=True)
+        try:
+            status = self.context.run(PROD, execution_time=execution_time, ignore_cron=True)
+        except SQLMeshError as error:
+            raise self._failure(reason(error.__cause__ or error)) from error
         if status.is_failure:
             raise self._failure("The run failed.")
 
@@ -143,7 +146,7 @@ class Project:
                     )
             except Exception as error:  # the engines' errors have no class in common
                 raise PipelineError(
-                    f"{model_name(snapshot)} can't be audited: {error}\nWhere its table is lost, "
+                    f"{model_name(snapshot)} can't be audited: {reason(error)}\nWhere its table is lost, "
                     "`python -m scripts.pipeline run --full-refresh` rebuilds all of them from the landing zone."
                 ) from error
             yield record.audits[known:]
@@ -236,6 +239,6 @@ def open_project(settings: Settings, console: Console) -> Project:
     try:
         return Project(settings, console)
     except duckdb.IOException as error:
-        raise PipelineError(locked_message(settings.duckdb_path, error)) from error
+        raise not_opened(settings.sqlmesh_file, error) from error
     except SQLMeshError as error:
-        raise PipelineError(f"The SQLMesh project can't be loaded: {error}") from error
+        raise PipelineError(f"The SQLMesh project can't be loaded: {reason(error)}") from error

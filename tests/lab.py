@@ -11,6 +11,8 @@ import gc
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -229,6 +231,18 @@ def continued(story: Story, folder: Path, **settings: str) -> Iterator[tuple[Lab
     shutil.copytree(story.folder, folder, dirs_exist_ok=True)
     with lab(folder, **settings) as current:
         yield current, copy.deepcopy(story.reference)
+
+
+@contextmanager
+def open_in_another_process(path: Path) -> Iterator[None]:
+    """Another process has the database file open meanwhile."""
+    holding = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", holding, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        yield
+        process.kill()
 
 
 def rows_of(warehouse: Warehouse, table: str) -> Rows:

@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
-from scripts.errors import PipelineError
+from scripts.errors import PipelineError, first_line
 from scripts.export import write_atomically
 from scripts.report import console as report_console
 from scripts.report import figures as sql
@@ -146,7 +146,7 @@ def _sections(record: RunRecord, warehouse: Warehouse | None) -> Report:
         try:
             return read(warehouse, *arguments)
         except Exception as error:
-            problems[name] = f"Could not be read: {_first_line(error)}"
+            problems[name] = f"Could not be read: {first_line(error)}"
             return None
 
     older = "standing_on_older_version"
@@ -167,7 +167,7 @@ def _reach(warehouse: Warehouse) -> str | None:
     try:
         warehouse.fetch("SELECT 1")
     except Exception as error:
-        return f"The warehouse could not be reached: {_first_line(error)}"
+        return f"The warehouse could not be reached: {first_line(error)}"
     return None
 
 
@@ -254,7 +254,3 @@ def _naive(moment: datetime) -> datetime:
 
 def _iso(moment: datetime | None) -> str | None:
     return None if moment is None else _naive(moment).isoformat(timespec="microseconds") + "Z"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -16,10 +16,11 @@ from databricks import sql as databricks_sql
 from databricks.sql.exc import Error as DatabricksError
 
 from scripts.clock import timestamp_literal
-from scripts.errors import PipelineError
+from scripts.errors import PipelineError, first_line
 from scripts.feeds import FEEDS
 from scripts.settings import DatabricksSettings
 from scripts.warehouse import SCRATCH_SCHEMA, StoredObject
+from scripts.warehouse.reachable import reach
 
 FETCHED_ROWS = 100_000
 SIGN_IN_SECONDS = 60
@@ -33,6 +34,7 @@ class DatabricksWarehouse:
     gateway = "databricks"
 
     def __init__(self, settings: DatabricksSettings) -> None:
+        reach(settings)
         self._settings = settings
         self._staging_folder = tempfile.TemporaryDirectory(prefix="lending_club_")
         try:
@@ -47,12 +49,16 @@ class DatabricksWarehouse:
             )
         except Exception as error:
             raise PipelineError(
-                f"No connection to Databricks at {settings.host}: {_first_line(error)} "
+                f"No connection to Databricks at {settings.host}: {first_line(error)} "
                 "Run `python -m scripts.pipeline check` to see which part fails."
             ) from error
 
     def fetch(self, sql: str) -> list[tuple[Any, ...]]:
-        with self._cursor(to_databricks(sql)) as cursor:
+        return self.fetch_native(to_databricks(sql))
+
+    def fetch_native(self, sql: str) -> list[tuple[Any, ...]]:
+        """Returns all rows that a statement of Databricks' own dialect answers."""
+        with self._cursor(sql) as cursor:
             return [tuple(row) for row in cursor.fetchall()]
 
     def execute(self, sql: str) -> None:
@@ -133,8 +139,7 @@ class DatabricksWarehouse:
             self.execute(f"DELETE FROM landing.{table} WHERE loaded_at = {timestamp_literal(loaded_at)}")
 
     def _remove_files(self, folder: str) -> None:
-        with self._cursor(f"LIST '{folder}'") as cursor:
-            entries = [(row[0].removeprefix("dbfs:"), row[1]) for row in cursor.fetchall()]
+        entries = [(path.removeprefix("dbfs:"), name) for path, name, *_ in self.fetch_native(f"LIST '{folder}'")]
         for path, name in entries:
             if name.endswith("/"):
                 self._remove_files(path.rstrip("/"))
@@ -158,7 +163,7 @@ class DatabricksWarehouse:
             with suppress(Exception):
                 cursor.close()
             raise PipelineError(
-                f"Databricks refused or lost a statement: {_first_line(error)}\nIt was: {sql}"
+                f"Databricks refused or lost a statement: {first_line(error)}\nIt was: {sql}"
             ) from error
 
 
@@ -231,7 +236,3 @@ def _service_principal(settings: DatabricksSettings) -> Callable[[], Any]:
         retry_timeout_seconds=SIGN_IN_SECONDS,
     )
     return lambda: oauth_service_principal(config)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

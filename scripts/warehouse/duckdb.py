@@ -35,7 +35,7 @@ class DuckDBWarehouse:
         try:
             return cls(duckdb.connect(str(path)))
         except duckdb.IOException as error:
-            raise PipelineError(locked_message(path, error)) from error
+            raise not_opened(path, error) from error
 
     def fetch(self, sql: str) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql).fetchall()
@@ -104,11 +104,11 @@ class DuckDBLoadArea:
         self._connection.execute(f"DETACH {PARSED_DATABASE}")
 
 
-def locked_message(path: Path, error: Exception) -> str:
-    """What to do when the database file can't be opened."""
+def not_opened(path: Path, error: Exception) -> PipelineError:
+    """Why a database file can't be opened, and what to do where another process has it open."""
     if "lock" in str(error).lower():
-        return (
-            f"Another process has {path} open (a run, `sqlmesh ui`, or a SQL client), and DuckDB lets only one write. "
-            "Close it and run again."
+        return PipelineError(
+            f"Another process has {path} open (a run, `sqlmesh ui`, or a SQL client), and DuckDB lets only one write.",
+            "Close it and run again.",
         )
-    return f"The database {path} can't be opened: {error}"
+    return PipelineError(f"The database {path} can't be opened: {error}")

@@ -4,30 +4,50 @@ from __future__ import annotations
 
 import socket
 from contextlib import closing
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from scripts.errors import PipelineError, SettingsError
 from scripts.pipeline import cli
+from scripts.publish import check_target
 from scripts.settings import databricks_of, load_settings
 from scripts.warehouse.databricks import DatabricksWarehouse
 from tests.compare import assert_same_rows
 from tests.databricks.fixture import RehearsalServer
-from tests.databricks.lab import Table, databricks_environment
+from tests.databricks.lab import Table, databricks_environment, execute
 from tests.feed_strategies import write_feeds
-from tests.lab import Rows, environment_of
+from tests.lab import Rows, environment_of, open_in_another_process
 from tests.reference import Load, Reference
 
 pytestmark = pytest.mark.databricks
 
-STEPS = ("settings", "DNS and TLS", "token", "session", "warehouse", "catalog", "tables", "create", "volume", "state")
+STEPS = (
+    "settings",
+    "DNS and TLS",
+    "token",
+    "session",
+    "warehouse",
+    "catalog",
+    "tables",
+    "create",
+    "volume",
+    "publish",
+    "state",
+)
+
+
+def invoke(server: RehearsalServer, folder: Path, *arguments: str, **settings: str) -> Result:
+    with environment_of(folder, **{"DATABASE_TYPE": "databricks", **server.environment, **settings}):
+        return CliRunner().invoke(cli, list(arguments))
 
 
 def check(server: RehearsalServer, folder: Path, **settings: str) -> Result:
-    with environment_of(folder, **{"DATABASE_TYPE": "databricks", **server.environment, **settings}):
-        return CliRunner().invoke(cli, ["check"])
+    return invoke(server, folder, "check", **settings)
 
 
 def assert_stopped_at(result: Result, step: str, *words: str) -> None:
@@ -83,6 +103,21 @@ def test_check_names_a_state_that_does_not_answer(databricks_server: RehearsalSe
     assert_stopped_at(result, "state", "STATE_HOST")
 
 
+def test_check_names_the_process_that_has_the_state_open(databricks_server: RehearsalServer, tmp_path: Path) -> None:
+    state = tmp_path / "lending_club.state.duckdb"
+    with open_in_another_process(state):
+        result = check(databricks_server, tmp_path)
+    assert_stopped_at(result, "state", f"Another process has {state} open", "→ Close it and run again.")
+    assert "STATE_HOST" not in result.output
+
+
+def test_run_with_a_wrong_token_stops_before_it_begins(databricks_server: RehearsalServer, tmp_path: Path) -> None:
+    ended = invoke(databricks_server, tmp_path, "run", DATABRICKS_TOKEN="dapi-wrong")
+    assert ended.exit_code == 1, ended.output
+    assert "the token is wrong, expired or revoked. Make a new token" in ended.output
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("missing", ["DATABRICKS_HTTP_PATH", "DATABRICKS_CATALOG"])
 def test_check_names_the_setting_that_is_missing(
     databricks_server: RehearsalServer, tmp_path: Path, missing: str
@@ -92,24 +127,159 @@ def test_check_names_the_setting_that_is_missing(
     assert missing in result.output
 
 
-def test_marts_of_a_duckdb_run_are_published_and_replaced(empty_server: RehearsalServer, tmp_path: Path) -> None:
-    reference = Reference()
-    settings = {**empty_server.environment, "DATABASE_TYPE": "duckdb", "DATABRICKS_SCHEMA": "for_all"}
-    for day, balance in ((15, "100.10"), (16, "20000.005")):
-        customers = [("1", "Ann Lee", "yes"), ("2", "Zoë Ødegård", "no")]
-        accounts = [("A1", "1", balance, "savings"), ("A2", "2", "7", "savings"), ("A3", "2", "9", "checking")]
-        load = Load(datetime(2024, 1, day, 2), customers, accounts)
-        reference.take(load)
-        write_feeds(load, tmp_path / "inputs")
-        with environment_of(tmp_path, **settings):
-            run = CliRunner().invoke(cli, ["run", "--as-of", load.loaded_at.isoformat()])
-            assert run.exit_code == 0, run.output
-            published = CliRunner().invoke(cli, ["publish"])
-        assert published.exit_code == 0, published.output
-        assert "for_all.account_summary" in published.output
-        assert published.output.count("money checked") == 2
-        for name in ("account_summary", "customer_profile"):
-            assert_same_rows(reference.tables()[f"marts.{name}"], read(empty_server, tmp_path, f"for_all.{name}"), name)
+MARTS = ("account_summary", "customer_profile")
+FIRST_AT = datetime(2024, 1, 15, 2)
+CUSTOMERS = [("1", "Ann Lee", "yes"), ("2", "Zoë Ødegård", "no")]
+ACCOUNTS = [("A1", "1", "100.10", "savings"), ("A2", "2", "7", "savings"), ("A3", "2", "9", "checking")]
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """A DuckDB database whose marts are published on the server, and what they must hold."""
+
+    server: RehearsalServer
+    folder: Path
+    reference: Reference
+
+    def take(self, load: Load) -> None:
+        self.reference.take(load)
+        write_feeds(load, self.folder / "inputs")
+        ended = self.invoke("run", "--as-of", load.loaded_at.isoformat())
+        assert ended.exit_code == 0, ended.output
+
+    def invoke(self, *arguments: str, gateway: str = "duckdb") -> Result:
+        """A command with the schema for_all as the place to publish in."""
+        settings = {"DATABASE_TYPE": gateway, "DATABRICKS_SCHEMA": "for_all"}
+        return invoke(self.server, self.folder, *arguments, **settings)
+
+    def execute(self, *statements: str) -> list[tuple[Any, ...]]:
+        with databricks_environment(self.server, self.folder):
+            return execute(self.server, *statements)
+
+    def assert_published(self, *arguments: str) -> None:
+        """Publishes, and checks what everybody then reads."""
+        ended = self.invoke("publish", *arguments)
+        assert ended.exit_code == 0, ended.output
+        assert ended.output.count("money checked") == 2
+        for name in MARTS:
+            expected = self.reference.tables()[f"marts.{name}"]
+            assert_same_rows(expected, read(self.server, self.folder, f"for_all.{name}"), name)
+
+    def assert_refused(self, ended: Result, *words: str) -> None:
+        assert ended.exit_code == 4, ended.output
+        for word in ("spark_catalog.for_all.account_summary", "nothing was written", "DATABRICKS_SCHEMA", *words):
+            assert word in ended.output
+        assert self.execute("SHOW TABLES IN for_all LIKE 'customer_profile'") == []
+
+
+@pytest.fixture(scope="module")
+def module_publisher(empty_server: RehearsalServer, folder: Path) -> Publisher:
+    publisher = Publisher(empty_server, folder, Reference())
+    publisher.take(Load(FIRST_AT, CUSTOMERS, ACCOUNTS))
+    return publisher
+
+
+@pytest.fixture
+def publisher(module_publisher: Publisher) -> Publisher:
+    """The publisher, with a schema in which there is somebody's table of another name, and nothing more."""
+    module_publisher.execute(
+        "DROP SCHEMA IF EXISTS for_all CASCADE",
+        "CREATE SCHEMA for_all",
+        "CREATE TABLE for_all.theirs AS SELECT 1 AS a",
+    )
+    return module_publisher
+
+
+# As the older system made it: without the table feature that the marts' times need.
+THEIR_TABLE = (
+    "CREATE TABLE for_all.account_summary (account_id STRING, balance DOUBLE, calculated_at TIMESTAMP) "
+    "PARTITIONED BY (account_id) TBLPROPERTIES ('team' = 'theirs')",
+    "INSERT INTO for_all.account_summary VALUES ('theirs', 1.5, TIMESTAMP'2020-01-01 00:00:00')",
+)
+THEIR_ROW = "SELECT account_id, balance FROM for_all.account_summary"
+
+
+def test_table_of_somebody_else_is_refused_before_the_load(publisher: Publisher) -> None:
+    publisher.execute(*THEIR_TABLE)
+    publisher.assert_refused(publisher.invoke("publish"), "not of this pipeline's making", "--replace")
+    publisher.assert_refused(
+        publisher.invoke("run", gateway="databricks"), "not of this pipeline's making", "--replace"
+    )
+    assert_stopped_at(
+        publisher.invoke("check", gateway="databricks"), "publish", "for_all.account_summary", "--replace"
+    )
+    assert publisher.execute(THEIR_ROW) == [("theirs", 1.5)]
+    assert publisher.execute("SHOW TABLES IN landing") == []
+
+
+def test_table_of_somebody_else_is_replaced_in_one_step_when_told_to(publisher: Publisher) -> None:
+    publisher.execute(*THEIR_TABLE)
+    publisher.assert_published("--replace")
+    assert publisher.execute(f"{THEIR_ROW} VERSION AS OF 1") == [("theirs", 1.5)], "replaced, not dropped and made anew"
+    assert ("team", "theirs") not in publisher.execute("SHOW TBLPROPERTIES for_all.account_summary")
+    publisher.take(Load(FIRST_AT + timedelta(days=1), CUSTOMERS, [("A1", "1", "20000.005", "savings"), *ACCOUNTS[1:]]))
+    publisher.assert_published()
+    assert publisher.execute("SELECT a FROM for_all.theirs") == [(1,)]
+
+
+def test_published_table_is_known_again_by_its_mark_or_else_by_its_columns(publisher: Publisher) -> None:
+    add_column = "ALTER TABLE for_all.account_summary ADD COLUMN note STRING"
+    remove_mark = "ALTER TABLE for_all.account_summary UNSET TBLPROPERTIES ('lending_club.published_from')"
+    remove_column = (
+        "CREATE OR REPLACE TABLE for_all.account_summary AS SELECT * EXCEPT (note) FROM for_all.account_summary"
+    )
+    publisher.assert_published()
+    with databricks_environment(publisher.server, publisher.folder, DATABRICKS_SCHEMA="for_all"):
+        target = databricks_of(load_settings())
+        with closing(DatabricksWarehouse(target)) as warehouse:
+            publisher.execute(add_column)
+            check_target(warehouse, target, replace=False)
+            publisher.execute(remove_mark)
+            with pytest.raises(SettingsError, match="not of this pipeline's making"):
+                check_target(warehouse, target, replace=False)
+            # As the first version of this project published it.
+            publisher.execute(remove_column)
+            check_target(warehouse, target, replace=False)
+
+
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [
+        ("CREATE VIEW for_all.account_summary AS SELECT 1 AS a", "is a view"),
+        ("CREATE TABLE for_all.account_summary USING parquet AS SELECT 1 AS a", "is no Delta table"),
+        (
+            "CREATE TABLE for_all.account_summary TBLPROPERTIES ('delta.appendOnly' = 'true') AS SELECT 1 AS a",
+            "may only grow",
+        ),
+    ],
+    ids=["view", "parquet", "append only"],
+)
+def test_what_can_not_be_replaced_in_one_step_is_refused_always(
+    publisher: Publisher, statement: str, what: str
+) -> None:
+    publisher.execute(statement)
+    publisher.assert_refused(publisher.invoke("publish", "--replace"), what)
+    assert publisher.execute("SELECT * FROM for_all.account_summary") == [(1,)]
+
+
+def test_messages_keep_the_error_class_and_its_first_sentence(publisher: Publisher) -> None:
+    """Of a statement of ours, which comes by way of Spark's Python, and of one of SQLMesh's adapter."""
+    publisher.execute(*THEIR_TABLE)
+    with databricks_environment(publisher.server, publisher.folder):
+        with (
+            closing(DatabricksWarehouse(databricks_of(load_settings()))) as warehouse,
+            pytest.raises(PipelineError) as refused,
+        ):
+            warehouse.execute("CREATE OR REPLACE TABLE for_all.account_summary AS SELECT CAST(NULL AS TIMESTAMP) AS a")
+        publisher.execute("CREATE SCHEMA IF NOT EXISTS landing", "CREATE TABLE landing.customer AS SELECT 1 AS a")
+        failed = CliRunner().invoke(cli, ["transform"])
+        publisher.execute("DROP SCHEMA landing CASCADE")
+    assert "[DELTA_FEATURES_REQUIRE_MANUAL_ENABLEMENT] Your table schema requires" in str(refused.value)
+    assert failed.exit_code == 5, failed.output
+    assert "[UNRESOLVED_COLUMN.WITH_SUGGESTION] A column, variable, or function parameter with name" in failed.output
+    for message in (str(refused.value), failed.output):
+        for noise in ("An error occurred", "\tat ", "'Project", "SQLSTATE", "Traceback"):
+            assert noise not in message
 
 
 def read(server: RehearsalServer, folder: Path, table: str) -> Rows:

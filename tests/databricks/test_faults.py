@@ -252,8 +252,7 @@ def test_command_with_an_expired_token_ends_with_a_sentence_and_exit_code_1(desk
     desk.server.expire_token()
     ended = CliRunner().invoke(cli, ["ingest"])
     assert ended.exit_code == 1, ended.output
-    assert "No connection to Databricks at" in ended.output
-    assert "token has expired" in ended.output
+    assert "Databricks answers 403: the token is wrong, expired or revoked. Make a new token" in ended.output
     assert "Traceback" not in ended.output
 
 

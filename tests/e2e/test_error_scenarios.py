@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 import signal
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from scripts.export import check_outputs
+from scripts.warehouse.duckdb import DuckDBWarehouse
 from tests.compare import assert_same_rows
 from tests.e2e.processes import Command, Moment, run
 from tests.feed_strategies import write_feeds
@@ -26,6 +28,7 @@ from tests.lab import (
     continued,
     environment_of,
     file_bytes,
+    open_in_another_process,
     select,
     stored_tables,
     tell,
@@ -161,6 +164,62 @@ def test_of_two_runs_at_once_one_goes_through_and_the_other_says_why_not(folder:
         reference.take(Load(time, SECOND.customer, SECOND.account))
     assert_same_tables(reference.tables(), tables)
     assert check_outputs(folder / "outputs") == []
+
+
+def test_check_names_the_lock_and_how_to_end_it(folder: Path) -> None:
+    with open_in_another_process(folder / "lending_club.duckdb"):
+        ended = run(folder, "check")
+    assert ended.exit_code == 1, ended.output
+    failed, remedy = ended.output.splitlines()[-2:]
+    assert failed.startswith(f"✗ state  Another process has {folder / 'lending_club.duckdb'} open")
+    assert remedy == "  → Close it and run again."
+    assert run(folder, "check").exit_code == 0
+
+
+def test_report_on_a_table_that_is_gone_ends_with_a_sentence(folder: Path) -> None:
+    warehouse = DuckDBWarehouse.open(folder / "lending_club.duckdb")
+    ((table,),) = warehouse.fetch(
+        "SELECT table_name FROM information_schema.tables "
+        "WHERE table_schema = 'sqlmesh__marts' AND table_name LIKE 'marts__account_summary__%'"
+    )
+    warehouse.execute(f"DROP TABLE sqlmesh__marts.{table}")
+    warehouse.close()
+    ended = run(folder, "report")
+    assert ended.exit_code == 1, ended.output
+    assert "Stopped. The models can't be audited: Catalog Error: Table with name" in ended.output
+    assert "Traceback" not in ended.output
+
+
+def unreachable_databricks(proxy: str) -> dict[str, str]:
+    """Settings that lead to a host that is not there, whatever proxy this machine has."""
+    names = {"HOST": "nowhere.invalid", "HTTP_PATH": "/sql/1.0/warehouses/none", "CATALOG": "none", "TOKEN": "none"}
+    proxies = {**dict.fromkeys(("HTTPS_PROXY", "https_proxy"), proxy), **dict.fromkeys(("NO_PROXY", "no_proxy"), "")}
+    return {**proxies, **{f"DATABRICKS_{name}": value for name, value in names.items()}}
+
+
+def closed_port() -> str:
+    """The address of a proxy that nobody answers at."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{unused.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("gateway", "command", "proxied"),
+    [("databricks", "run", False), ("databricks", "run", True), ("duckdb", "publish", False)],
+)
+def test_a_databricks_that_does_not_answer_is_told_at_once(
+    folder: Path, gateway: str, command: str, proxied: bool
+) -> None:
+    files = file_bytes(folder)
+    with environment_of(folder, DATABASE_TYPE=gateway, **unreachable_databricks(closed_port() if proxied else "")):
+        ended = run(folder, command)
+    assert ended.exit_code == 1, ended.output
+    assert "No connection to Databricks at nowhere.invalid" in ended.output
+    assert "Check DATABRICKS_HOST, the network, HTTPS_PROXY and the CA (SSL_CERT_FILE)." in ended.output
+    assert "Traceback" not in ended.output
+    left = {path: content for path, content in file_bytes(folder).items() if not path.startswith("output-")}
+    assert gateway == "duckdb" or left == files, "SQLMesh's state is not made before Databricks answers"
 
 
 def test_outputs_that_cannot_be_written_stop_the_export_alone(folder: Path, undisturbed: Undisturbed) -> None:
