@@ -186,7 +186,7 @@ def test_report_on_a_table_that_is_gone_ends_with_a_sentence(folder: Path) -> No
     warehouse.close()
     ended = run(folder, "report")
     assert ended.exit_code == 1, ended.output
-    assert "Stopped. The models can't be audited: Catalog Error: Table with name" in ended.output
+    assert "Stopped. marts.account_summary can't be audited: Catalog Error: Table with name" in ended.output
     assert "Traceback" not in ended.output
 
 
