@@ -59,6 +59,8 @@ def _stored_models(context: Context) -> list[Snapshot]:
 
 def _lost(warehouse: Warehouse, places: list[tuple[Snapshot, exp.Table]]) -> list[Snapshot]:
     """Those of which the table or view does not exist."""
+    if not places:
+        return []
     stored = warehouse.objects({table.db.lower() for _, table in places})
     present = {(one.schema, one.name) for one in stored}
     return [snapshot for snapshot, table in places if (table.db.lower(), table.name.lower()) not in present]

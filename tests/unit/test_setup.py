@@ -200,19 +200,10 @@ def test_databricks_tests_need_both_of_their_environments(machine: Machine) -> N
     assert {path.parent.name for path in machine.project.glob(".venv*/installed.txt")} == {".venv", ".venv-databricks"}
 
 
-@pytest.mark.parametrize(
-    ("branch", "environment"),
-    [("main", "prod"), ("", "prod"), ("Rates-2025", "rates_2025"), ("feature/loan.bonus", "feature_loan_bonus")],
-)
-def test_plan_is_of_the_environment_of_the_branch(machine: Machine, branch: str, environment: str) -> None:
+def test_plan_takes_the_options_of_sqlmeshs_plan(machine: Machine) -> None:
     machine.add_python("python3.12", "3.12")
-    machine.add("git", f"#!/bin/sh\n[ -n '{branch}' ] && echo '{branch}'\n")
-    assert machine.make("setup").returncode == 0
-    (machine.bin / "sqlmesh").write_text('#!/bin/sh\necho "sqlmesh $*"\n')
-    (machine.bin / "sqlmesh").chmod(0o755)
-    (machine.project / ".venv/bin/sqlmesh").symlink_to(machine.bin / "sqlmesh")
-    result = machine.make("plan", "ARGS=--auto-apply")
-    assert result.stdout.splitlines()[-1] == f"sqlmesh plan {environment} --auto-apply"
+    result = machine.make("plan", "ARGS=--auto-apply --no-prompts")
+    assert result.stdout.splitlines()[-1] == "pipeline plan --auto-apply --no-prompts"
 
 
 @pytest.mark.parametrize(
