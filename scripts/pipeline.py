@@ -20,7 +20,7 @@ from rich.markup import escape
 from scripts.clock import end_of_window, timestamp_literal, utc_now
 from scripts.errors import PipelineError
 from scripts.results import RunRecord
-from scripts.settings import Settings, load_settings
+from scripts.settings import Allowed, Settings, load_settings
 
 console = Console(highlight=False)
 
@@ -40,12 +40,36 @@ class UtcTime(click.ParamType[datetime]):
 
 as_of_option = click.option("--as-of", type=UtcTime(), help="Date the load so, e.g. 2024-01-15T02:00:00 (UTC).")
 inputs_option = click.option("--inputs", metavar="DIR", help="Folder of Customer.csv and accounts.csv.")
-allow_removals_option = click.option(
-    "--allow-removals", is_flag=True, help="Take a feed that lacks more of the known keys than MAX_REMOVED_SHARE."
-)
 full_refresh_option = click.option(
     "--full-refresh", is_flag=True, help="Rebuild every model from the landing zone; the history comes out the same."
 )
+
+
+_ALLOW_OPTIONS = (
+    click.option(
+        "--allow-removals", is_flag=True, help="Take a feed that lacks more of the known keys than MAX_REMOVED_SHARE."
+    ),
+    click.option(
+        "--allow-quarantine",
+        is_flag=True,
+        help="Take a load that keeps more than MAX_QUARANTINED_SHARE out of the marts.",
+    ),
+    click.option(
+        "--allow-shift", is_flag=True, help="Take a feed with a column emptied by more than MAX_COLUMN_SHIFT."
+    ),
+)
+
+
+def allow_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that turn a guard off for one run; the command gets them as `allowed`."""
+
+    @wraps(command)
+    def gathered(*args: Any, allow_removals: bool, allow_quarantine: bool, allow_shift: bool, **kwargs: Any) -> None:
+        command(*args, allowed=Allowed(allow_removals, allow_quarantine, allow_shift), **kwargs)
+
+    for option in reversed(_ALLOW_OPTIONS):
+        option(gathered)
+    return gathered
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -76,14 +100,14 @@ def steps(command: Callable[..., None]) -> Callable[..., None]:
 @cli.command()
 @as_of_option
 @inputs_option
-@allow_removals_option
+@allow_options
 @full_refresh_option
 @steps
-def run(as_of: datetime | None, inputs: str | None, allow_removals: bool, full_refresh: bool) -> None:
+def run(as_of: datetime | None, inputs: str | None, allowed: Allowed, full_refresh: bool) -> None:
     """The whole job: ingest, models, exports, quality report."""
     settings = load_settings(inputs)
     with job(settings) as current:
-        current.ingest(as_of, allow_removals, full_refresh)
+        current.ingest(as_of, allowed, full_refresh)
         current.transform(as_of, full_refresh)
         current.export()
         if settings.gateway == "databricks":
@@ -93,12 +117,12 @@ def run(as_of: datetime | None, inputs: str | None, allow_removals: bool, full_r
 @cli.command()
 @as_of_option
 @inputs_option
-@allow_removals_option
+@allow_options
 @steps
-def ingest(as_of: datetime | None, inputs: str | None, allow_removals: bool) -> None:
+def ingest(as_of: datetime | None, inputs: str | None, allowed: Allowed) -> None:
     """Take the feeds into the landing zone; `transform` or `sqlmesh run` brings them to the marts."""
     with job(load_settings(inputs), reports=False) as current:
-        current.ingest(as_of, allow_removals, full_refresh=False)
+        current.ingest(as_of, allowed, full_refresh=False)
 
 
 @cli.command()
@@ -177,16 +201,17 @@ class Job:
         self.project = open_project(settings, console)
         self.warehouse = self.project.warehouse()
 
-    def ingest(self, as_of: datetime | None, allow_removals: bool, full_refresh: bool) -> None:
+    def ingest(self, as_of: datetime | None, allowed: Allowed, full_refresh: bool) -> None:
         from scripts.ingest.load import ingest
 
         with self._step("ingest", f"taking the feeds of {self.settings.input_path}"):
             self.record.loads = ingest(
                 self.warehouse,
                 self.settings,
+                self.project.judged,
                 as_of=as_of,
                 closed_until=None if full_refresh else self.project.closed_until(),
-                allow_removals=allow_removals,
+                allowed=allowed,
             )
         for load in self.record.loads:
             console.print(

@@ -29,7 +29,7 @@ from scripts.errors import PipelineError, SettingsError
 from scripts.export import MARTS
 from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS
 from scripts.pipeline import Job, job
-from scripts.settings import PROJECT_ROOT, databricks_of, load_settings
+from scripts.settings import NOTHING_ALLOWED, PROJECT_ROOT, databricks_of, load_settings
 from scripts.warehouse import Warehouse
 from scripts.warehouse.databricks import SCRATCH_SCHEMA, DatabricksWarehouse
 
@@ -107,7 +107,7 @@ def take_loads(current: Job, loads: tuple[Path, Path]) -> Outcome:
     for inputs, as_of in zip(loads, (FIRST_AT, SECOND_AT), strict=True):
         for feed in FEEDS:
             shutil.copy(inputs / feed.file_name, current.settings.input_path / feed.file_name)
-        current.ingest(as_of, allow_removals=False, full_refresh=False)
+        current.ingest(as_of, NOTHING_ALLOWED, full_refresh=False)
         current.transform(as_of, full_refresh=False)
     current.export()
     models = [model for model in current.project.context.models.values() if model.name.split(".")[0] in LAYERS]

@@ -8,25 +8,29 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 
 from macros.landing import LANDING_TABLES
 from scripts.clock import timestamp_literal, utc_now
 from scripts.errors import FeedRefusedError, PipelineError
 from scripts.feeds import FEEDS, Feed
 from scripts.ingest.change_capture import (
-    ChangeCounts,
+    CapturedChanges,
     append_changes,
     capture_changes,
     count_changes,
 )
+from scripts.ingest.guards import (
+    refuse_emptied_column,
+    refuse_lost_rows,
+    refuse_mass_quarantine,
+    refuse_truncated_feed,
+)
+from scripts.ingest.outlook import Judge, Outlook
 from scripts.ingest.reader import ParsedFeed, read_feed
 from scripts.results import FeedLoad
-from scripts.settings import Settings
+from scripts.settings import NOTHING_ALLOWED, Allowed, Settings
 from scripts.warehouse import LoadArea, Warehouse
 
-# Below this number of known keys a large share of removals says nothing.
-REMOVALS_CHECKED_FROM_KEYS = 20
 # Model intervals begin here (`start` in config.yaml): no window would ever cover an earlier load.
 FIRST_LOAD_AT = datetime(2020, 1, 1)
 
@@ -82,18 +86,23 @@ def choose_loaded_at(as_of: datetime | None, last: datetime | None, closed_until
 def ingest(
     warehouse: Warehouse,
     settings: Settings,
+    judge: Judge,
     *,
     as_of: datetime | None = None,
     closed_until: datetime | None = None,
-    allow_removals: bool = False,
+    allowed: Allowed = NOTHING_ALLOWED,
 ) -> list[FeedLoad]:
     """Takes both files of the inputs folder as one load.
+
+    Args:
+        judge: The rules of validity.
 
     Returns:
         The ledger rows of the load, one per file.
 
     Raises:
-        FeedRefusedError: A file breaks its contract, or the load's time does not fit; nothing was written.
+        FeedRefusedError: A file breaks its contract, the load's time does not fit, or the load would do what is not
+            allowed; nothing was written.
     """
     create_landing(warehouse)
     loaded_at = choose_loaded_at(as_of, last_loaded_at(warehouse), closed_until)
@@ -102,9 +111,14 @@ def ingest(
         resent = {feed.name: _prepare_resent_file(warehouse, settings, feed, loaded_at) for feed in FEEDS}
         parsed = _read_feeds(area, settings, [feed for feed in FEEDS if not resent[feed.name]])
         prepared = [
-            resent[feed.name] or _prepare_file(warehouse, area, settings, parsed[feed.name], loaded_at, allow_removals)
+            resent[feed.name] or _prepare_file(warehouse, area, settings, parsed[feed.name], loaded_at, allowed)
             for feed in FEEDS
         ]
+        differing = [file.changes for file in prepared if file.changes]
+        if differing and not allowed.quarantine:
+            _refuse_missing_from_marts(
+                settings, Outlook(warehouse, area, judge, differing, timestamp_literal(loaded_at))
+            )
         for file in prepared:
             file.append()
         loads = [file.ledger for file in prepared]
@@ -118,10 +132,17 @@ def ingest(
 
 @dataclass(frozen=True)
 class _PreparedFile:
-    """A file that may be taken: its ledger row, and what appends its rows and rejects to the landing zone."""
+    """A file that may be taken.
+
+    Attributes:
+        ledger: Its ledger row.
+        append: Appends its rows and rejects to the landing zone.
+        changes: None where nothing is new, changed or gone.
+    """
 
     ledger: FeedLoad
     append: Callable[[], None]
+    changes: CapturedChanges | None = None
 
 
 def _prepare_resent_file(
@@ -177,7 +198,7 @@ def _prepare_file(
     settings: Settings,
     parsed: ParsedFeed,
     loaded_at: datetime,
-    allow_removals: bool,
+    allowed: Allowed,
 ) -> _PreparedFile:
     feed, path = parsed.feed, parsed.path
     changes = capture_changes(area, feed, area.stage(parsed.rows_table))
@@ -187,8 +208,10 @@ def _prepare_file(
             f"{path}: {parsed.rows_read_count} rows were read, but {counts.rows_read_count} came out of the "
             "comparison. Nothing was written. This is a fault of the pipeline: keep the file and report it."
         )
-    if not allow_removals:
-        _refuse_truncated_feed(counts, path, settings.max_removed_share)
+    if not allowed.removals:
+        refuse_truncated_feed(counts, path, settings.max_removed_share)
+    if not allowed.shift:
+        refuse_emptied_column(warehouse, changes, counts, path, settings.max_column_shift)
     ledger = FeedLoad(
         loaded_at=loaded_at,
         feed=feed.name,
@@ -211,7 +234,14 @@ def _prepare_file(
         if parsed.rejected_count:
             _append_rejects(warehouse, ledger, area.stage(parsed.rejects_table))
 
-    return _PreparedFile(ledger, append)
+    is_differing = counts.new_count or counts.changed_count or counts.gone_count
+    return _PreparedFile(ledger, append, changes if is_differing else None)
+
+
+def _refuse_missing_from_marts(settings: Settings, outlook: Outlook) -> None:
+    for feed in FEEDS:
+        refuse_mass_quarantine(outlook, feed, settings.input_path / feed.file_name, settings.max_quarantined_share)
+    refuse_lost_rows(outlook, settings.input_path, settings.max_quarantined_share)
 
 
 def _append_rejects(warehouse: Warehouse, ledger: FeedLoad, rejects: str) -> None:
@@ -225,16 +255,6 @@ def _append_rejects(warehouse: Warehouse, ledger: FeedLoad, rejects: str) -> Non
         WHERE NOT EXISTS (SELECT 1 FROM landing.reject WHERE loaded_at = {moment} AND feed = '{ledger.feed}')
         """
     )
-
-
-def _refuse_truncated_feed(counts: ChangeCounts, path: Path, max_removed_share: float) -> None:
-    known = counts.known_key_count
-    if known >= REMOVALS_CHECKED_FROM_KEYS and counts.gone_count > max_removed_share * known:
-        raise FeedRefusedError(
-            f"{path} lacks {counts.gone_count:,} of the {known:,} known keys ({counts.gone_count / known:.0%}; at most "
-            f"{max_removed_share:.0%} may leave at once): the file looks truncated. Ask for it again; if they are "
-            "really gone, run once with --allow-removals, or set MAX_REMOVED_SHARE."
-        )
 
 
 def _ledger_values(load: FeedLoad) -> str:

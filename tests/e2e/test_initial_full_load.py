@@ -196,11 +196,14 @@ class TestStepsAlone:
         assert_same_tables(first.tables, stored_tables(first.folder))
 
 
+ALLOW_OPTIONS = ("--allow-removals", "--allow-quarantine", "--allow-shift")
+
+
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ("run", ["--as-of", "--inputs", "--allow-removals", "--full-refresh"]),
-        ("ingest", ["--as-of", "--inputs", "--allow-removals"]),
+        ("run", ["--as-of", "--inputs", *ALLOW_OPTIONS, "--full-refresh"]),
+        ("ingest", ["--as-of", "--inputs", *ALLOW_OPTIONS]),
         ("transform", ["--as-of", "--full-refresh"]),
         ("export", []),
         ("report", ["--latest", "--full"]),
