@@ -30,12 +30,23 @@ _SPACES_BUT_SPACE = _SPACES.replace("\\x{20}", "")
 
 _INVISIBLE = "[" + "".join(re.sub("[0-9A-F]+", r"\\x{\g<0>}", INVISIBLE_CODE_POINTS).split()) + "]"
 
+# What a field holds that holds no value.
 ABSENT_WORDS = ("", "null", "n/a", "none")
 
 
 def cleaned(text: exp.Expr) -> exp.Expr:
     """`text` without leading and trailing white space; only what has some is trimmed, for that is slow."""
     return exp.case().when(_matches(text, f"^{_SPACES}|{_SPACES}$"), _trimmed(text)).else_(text)
+
+
+def of_form(text: exp.Expr, form: str) -> exp.Expr:
+    """Whether `text`, white space around it aside, is all of the form of a regular expression."""
+    return _matches(text, f"^{_SPACES}*(?:{form}){_SPACES}*$")
+
+
+def absent(text: exp.Expr) -> exp.Expr:
+    """Whether `text` stands for no value: blank, null, n/a or none, in any case."""
+    return _one_of(text, *ABSENT_WORDS)
 
 
 @macro()
@@ -54,25 +65,25 @@ def collapse_white_space(evaluator: MacroEvaluator, text: exp.Expr) -> exp.Expr:
 @macro()
 def has_form(evaluator: MacroEvaluator, text: exp.Expr, form: exp.Expr) -> exp.Expr:
     """Whether `text`, white space around it aside, is all of the form of a regular expression."""
-    return _matches(text, f"^{_SPACES}*(?:{form.name}){_SPACES}*$")
+    return of_form(text, form.name)
 
 
 @macro()
 def is_one_of(evaluator: MacroEvaluator, text: exp.Expr, *words: exp.Expr) -> exp.Expr:
     """Whether `text`, white space around it aside, is one of the words (lower-case ASCII), in any case."""
-    return has_form(evaluator, text, exp.Literal.string("|".join(_in_any_case(word.name) for word in words)))
+    return _one_of(text, *(word.name for word in words))
 
 
 @macro()
 def is_absent(evaluator: MacroEvaluator, text: exp.Expr) -> exp.Expr:
     """Whether `text` stands for no value: blank, null, n/a or none, in any case."""
-    return is_one_of(evaluator, text, *map(exp.Literal.string, ABSENT_WORDS))
+    return absent(text)
 
 
 @macro()
 def is_customer_id(evaluator: MacroEvaluator, text: exp.Expr) -> exp.Expr:
     """Whether `text` is a positive whole number of at most 18 digits in canonical form."""
-    return has_form(evaluator, text, exp.Literal.string("[1-9][0-9]{0,17}"))
+    return of_form(text, "[1-9][0-9]{0,17}")
 
 
 @macro()
@@ -92,6 +103,10 @@ def all_reasons(evaluator: MacroEvaluator, *codes: exp.Expr) -> exp.Expr:
         part = exp.func("COALESCE", exp.DPipe(this=code, expression=exp.Literal.string(", ")), exp.Literal.string(""))
         joined = exp.DPipe(this=joined, expression=part) if joined is not None else part
     return exp.Trim(this=joined, expression=exp.Literal.string(", "), position="TRAILING")
+
+
+def _one_of(text: exp.Expr, *words: str) -> exp.Expr:
+    return of_form(text, "|".join(map(_in_any_case, words)))
 
 
 def _in_any_case(word: str) -> str:

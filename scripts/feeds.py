@@ -15,6 +15,7 @@ class Feed:
         header: Column names in the file, exactly as sent.
         columns: Names of the same columns in `landing`, in the same order.
         key: The column of `columns` that identifies a row.
+        amounts: Those of `columns` that hold amounts.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Feed:
     header: tuple[str, ...]
     columns: tuple[str, ...]
     key: str
+    amounts: tuple[str, ...] = ()
 
     @property
     def key_column(self) -> str:
@@ -42,5 +44,6 @@ ACCOUNT = Feed(
     header=("AccountID", "CustomerID", "Balance", "AccountType"),
     columns=("account_id", "customer_id", "balance", "account_type"),
     key="account_id",
+    amounts=("balance",),
 )
 FEEDS = (CUSTOMER, ACCOUNT)

@@ -21,7 +21,7 @@ from rich.markup import escape
 from scripts.clock import end_of_window, timestamp_literal, utc_now
 from scripts.errors import PipelineError
 from scripts.results import AuditOutcome, RunRecord
-from scripts.settings import PROJECT_ROOT, Settings, load_settings
+from scripts.settings import PROJECT_ROOT, Allowed, Settings, load_settings
 
 console = Console(highlight=False)
 
@@ -41,9 +41,6 @@ class UtcTime(click.ParamType[datetime]):
 
 as_of_option = click.option("--as-of", type=UtcTime(), help="Date the load so, e.g. 2024-01-15T02:00:00 (UTC).")
 inputs_option = click.option("--inputs", metavar="DIR", help="Folder of Customer.csv and accounts.csv.")
-allow_removals_option = click.option(
-    "--allow-removals", is_flag=True, help="Take a feed that lacks more of the known keys than MAX_REMOVED_SHARE."
-)
 full_refresh_option = click.option(
     "--full-refresh", is_flag=True, help="Rebuild every model from the landing zone; the history comes out the same."
 )
@@ -56,6 +53,33 @@ breaking_option = click.option(
 replace_option = click.option(
     "--replace", is_flag=True, help="Publish over tables of the marts' names that this pipeline did not make."
 )
+
+
+_ALLOW_OPTIONS = (
+    click.option(
+        "--allow-removals", is_flag=True, help="Take a feed that lacks more of the known keys than MAX_REMOVED_SHARE."
+    ),
+    click.option(
+        "--allow-quarantine",
+        is_flag=True,
+        help="Take a load that keeps more than MAX_QUARANTINED_SHARE out of the marts.",
+    ),
+    click.option(
+        "--allow-shift", is_flag=True, help="Take a feed with a column emptied by more than MAX_COLUMN_SHIFT."
+    ),
+)
+
+
+def allow_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that turn a guard off for one run; the command gets them as `allowed`."""
+
+    @wraps(command)
+    def gathered(*args: Any, allow_removals: bool, allow_quarantine: bool, allow_shift: bool, **kwargs: Any) -> None:
+        command(*args, allowed=Allowed(allow_removals, allow_quarantine, allow_shift), **kwargs)
+
+    for option in reversed(_ALLOW_OPTIONS):
+        option(gathered)
+    return gathered
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -87,7 +111,7 @@ def steps(command: Callable[..., None]) -> Callable[..., None]:
 @cli.command()
 @as_of_option
 @inputs_option
-@allow_removals_option
+@allow_options
 @full_refresh_option
 @deploy_option
 @breaking_option
@@ -96,7 +120,7 @@ def steps(command: Callable[..., None]) -> Callable[..., None]:
 def run(
     as_of: datetime | None,
     inputs: str | None,
-    allow_removals: bool,
+    allowed: Allowed,
     full_refresh: bool,
     deploy: bool,
     breaking: bool,
@@ -108,7 +132,7 @@ def run(
         current.check_deploy(deploy, breaking)
         if settings.gateway == "databricks":
             current.check_publish_target(replace)
-        current.ingest(as_of, allow_removals)
+        current.ingest(as_of, allowed)
         current.transform(as_of, full_refresh)
         current.export()
         if settings.gateway == "databricks":
@@ -118,12 +142,12 @@ def run(
 @cli.command()
 @as_of_option
 @inputs_option
-@allow_removals_option
+@allow_options
 @steps
-def ingest(as_of: datetime | None, inputs: str | None, allow_removals: bool) -> None:
+def ingest(as_of: datetime | None, inputs: str | None, allowed: Allowed) -> None:
     """Take the feeds into the landing zone; `transform` or `sqlmesh run` brings them to the marts."""
     with job(load_settings(inputs), reports=False) as current:
-        current.ingest(as_of, allow_removals)
+        current.ingest(as_of, allowed)
 
 
 @cli.command()
@@ -247,7 +271,7 @@ class Job:
         if not breaking:
             refuse_broken_promises(self.project.context)
 
-    def ingest(self, as_of: datetime | None, allow_removals: bool) -> None:
+    def ingest(self, as_of: datetime | None, allowed: Allowed) -> None:
         from scripts.ingest.load import ingest
         from scripts.report.wording import count
 
@@ -255,9 +279,10 @@ class Job:
             self.record.loads = ingest(
                 self.warehouse,
                 self.settings,
+                self.project.judged,
                 as_of=as_of,
                 reopen=self.project.reopen,
-                allow_removals=allow_removals,
+                allowed=allowed,
             )
         for load in self.record.loads:
             console.print(

@@ -44,6 +44,9 @@ class Settings:
         production_branches: Git branches from which prod is deployed (PROD_BRANCH).
         max_removed_share: A load that removes a larger share of the known keys is refused.
         max_rejected_share: A file with a larger share of malformed lines is refused.
+        max_quarantined_share: A load is refused that would keep a larger share of what it brings, of the accounts or of
+            a mart's rows out of the marts.
+        max_column_shift: A load is refused in which a column's share of absent or zero values grows by more.
         databricks: None where nothing of Databricks is set.
     """
 
@@ -57,6 +60,8 @@ class Settings:
     feed_encoding: str
     max_removed_share: float
     max_rejected_share: float
+    max_quarantined_share: float
+    max_column_shift: float
     databricks: DatabricksSettings | None
 
     @property
@@ -65,6 +70,18 @@ class Settings:
         if self.gateway == "duckdb":
             return self.duckdb_path
         return Path(f"{str(self.duckdb_path).removesuffix('.duckdb')}.state.duckdb")
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a load may do in one run, however much of it: the guards that are off."""
+
+    removals: bool = False
+    quarantine: bool = False
+    shift: bool = False
+
+
+NOTHING_ALLOWED = Allowed()
 
 
 def load_settings(inputs: str | None = None) -> Settings:
@@ -90,6 +107,8 @@ def load_settings(inputs: str | None = None) -> Settings:
         feed_encoding=os.environ.get("FEED_ENCODING", "utf-8"),
         max_removed_share=_share("MAX_REMOVED_SHARE", 0.5),
         max_rejected_share=_share("MAX_REJECTED_SHARE", 0.1),
+        max_quarantined_share=_share("MAX_QUARANTINED_SHARE", 0.2),
+        max_column_shift=_share("MAX_COLUMN_SHIFT", 0.5),
         databricks=_databricks(),
     )
     if settings.gateway == "databricks":

@@ -30,7 +30,7 @@ from scripts.export import MARTS
 from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS
 from scripts.ownership import LAYERS, PHYSICAL_PREFIX, SCHEMAS
 from scripts.pipeline import Job, job
-from scripts.settings import PROJECT_ROOT, databricks_of, load_settings
+from scripts.settings import NOTHING_ALLOWED, PROJECT_ROOT, databricks_of, load_settings
 from scripts.warehouse import Warehouse
 from scripts.warehouse.databricks import DatabricksWarehouse
 
@@ -105,7 +105,7 @@ def take_loads(current: Job, loads: tuple[Path, Path]) -> Outcome:
     for inputs, as_of in zip(loads, (FIRST_AT, SECOND_AT), strict=True):
         for feed in FEEDS:
             shutil.copy(inputs / feed.file_name, current.settings.input_path / feed.file_name)
-        current.ingest(as_of, allow_removals=False)
+        current.ingest(as_of, NOTHING_ALLOWED)
         current.transform(as_of)
     current.export()
     models = [model for model in current.project.context.models.values() if model.name.split(".")[0] in LAYERS]

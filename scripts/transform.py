@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 from rich.console import Console
+from sqlglot import exp, parse_one
 from sqlmesh import Context
 from sqlmesh.core import constants
 from sqlmesh.core.console import set_console
@@ -20,6 +21,7 @@ from sqlmesh.utils.errors import SQLMeshError
 from scripts import restore, windows
 from scripts.audits import chosen
 from scripts.errors import BlockingAuditError, PipelineError, reason
+from scripts.feeds import Feed
 from scripts.prod import PROD, prod_snapshots
 from scripts.results import AuditOutcome, RunRecord
 from scripts.settings import PROJECT_ROOT, Settings
@@ -50,6 +52,16 @@ class Project:
 
     def close(self) -> None:
         self.context.close()
+
+    def judged(self, feed: Feed, rows: str) -> str:
+        """The project's rules of validity as a query over other rows (a query, too) than those of `source`."""
+        model = self.context.get_model(f"staging.judged_{feed.name}", raise_if_missing=True)
+        # SQLMesh keeps what it has rendered.
+        query = model.render_query_or_raise().copy()
+        for table in list(query.find_all(exp.Table)):
+            if table.name == f"src_{feed.name}":
+                table.replace(exp.Subquery(this=parse_one(rows, dialect="duckdb"), alias=table.args["alias"]))
+        return query.sql(dialect="duckdb")
 
     def is_planned(self) -> bool:
         """Whether prod holds the models exactly as they stand in this folder, and all of it has been put in place."""

@@ -18,6 +18,8 @@ SETTINGS = (
     "FEED_ENCODING",
     "MAX_REMOVED_SHARE",
     "MAX_REJECTED_SHARE",
+    "MAX_QUARANTINED_SHARE",
+    "MAX_COLUMN_SHIFT",
 )
 PREFIXES = ("DATABRICKS_", "STATE_")
 OWN_SETTINGS = ("smoke_test.py", "databricks")  # modules and folders that care for their settings themselves

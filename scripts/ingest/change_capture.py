@@ -21,7 +21,10 @@ from scripts.warehouse import LoadArea, Warehouse
 
 @dataclass(frozen=True)
 class ChangeCounts:
-    """Rows of one file by what they were against the rows known before, and the known keys, in all and missing."""
+    """Rows of one file by what they were against the rows known before, and the known keys, in all and missing.
+
+    `known_row_count` counts the different rows known before: more than keys where a key was in conflict.
+    """
 
     new_count: int
     changed_count: int
@@ -29,10 +32,21 @@ class ChangeCounts:
     duplicate_count: int
     known_key_count: int
     missing_key_count: int
+    known_row_count: int
 
     @property
     def rows_read_count(self) -> int:
         return self.new_count + self.changed_count + self.unchanged_count + self.duplicate_count
+
+    @property
+    def differing_share(self) -> float:
+        """The share of the rows known before that are no longer there, or of the file's that were not there before,
+        whichever is larger; there are known rows."""
+        differing = self.new_count + self.changed_count
+        return max(
+            1 - self.unchanged_count / self.known_row_count,
+            differing / (differing + self.unchanged_count),
+        )
 
 
 @dataclass(frozen=True)
@@ -125,7 +139,7 @@ def count_changes(warehouse: Warehouse, changes: CapturedChanges) -> ChangeCount
     key = changes.feed.key_column
     # Not NOT IN: on a warehouse that is a join of every row with every other once the keys are too many to broadcast.
     is_equal = f"NOT EXISTS (SELECT 1 FROM {changes.differing} AS other WHERE other.{key} = equal.{key})"
-    ((new, changed, missing, repeated, unchanged, equal_rows, known_keys),) = warehouse.fetch(
+    ((new, changed, missing, repeated, unchanged, equal_rows, known_keys, known_rows),) = warehouse.fetch(
         f"""
         SELECT
             COUNT(CASE WHEN NOT differing.is_known THEN present.{key} END),
@@ -143,7 +157,8 @@ def count_changes(warehouse: Warehouse, changes: CapturedChanges) -> ChangeCount
                     COUNT(CASE WHEN rows_for_key_count = 1 THEN 1 END)
                     + COUNT(DISTINCT CASE WHEN rows_for_key_count > 1 THEN {key} END)
                 FROM {changes.known}
-            )
+            ),
+            (SELECT COUNT(*) FROM {changes.known})
         FROM {changes.differing} AS differing
         LEFT JOIN {changes.present} AS present ON present.{key} = differing.{key}
         """
@@ -156,7 +171,29 @@ def count_changes(warehouse: Warehouse, changes: CapturedChanges) -> ChangeCount
         duplicate_count=int(repeated) + equal_rows - unchanged,
         known_key_count=known_keys,
         missing_key_count=missing,
+        known_row_count=known_rows,
     )
+
+
+def change_log_rows(changes: CapturedChanges, loaded_at: str) -> str:
+    """The query of what is new, changed or gone, as the change log holds it, dated `loaded_at` (an SQL literal)."""
+    key = changes.feed.key_column
+    is_gone = changes.is_missing if changes.closes_missing_keys else "FALSE"
+    return f"""
+        SELECT
+            {loaded_at} AS loaded_at,
+            CASE
+                WHEN present.{key} IS NULL THEN 'gone'
+                WHEN differing.is_known THEN 'changed'
+                ELSE 'new'
+            END AS change_type,
+            differing.{key},
+            COALESCE(present.rows_for_key_count, 0) AS rows_for_key_count,
+            {", ".join(f"present.{name}" for name in changes.feed.columns)}
+        FROM {changes.differing} AS differing
+        LEFT JOIN {changes.present} AS present ON present.{key} = differing.{key}
+        WHERE (present.{key} IS NOT NULL OR ({is_gone}))
+        """
 
 
 def append_changes(warehouse: Warehouse, changes: CapturedChanges, loaded_at: str) -> None:
@@ -165,29 +202,18 @@ def append_changes(warehouse: Warehouse, changes: CapturedChanges, loaded_at: st
     Repeating it changes nothing: a client that lost its connection may send a statement again that had been run.
     """
     feed = changes.feed
-    key = feed.key_column
-    is_gone = changes.is_missing if changes.closes_missing_keys else "FALSE"
     warehouse.execute(
         f"""
-        INSERT INTO landing.{feed.name} (
-            loaded_at, change_type, {key}, rows_for_key_count, {", ".join(feed.columns)}
-        )
-        SELECT
-            {loaded_at},
-            CASE
-                WHEN present.{key} IS NULL THEN 'gone'
-                WHEN differing.is_known THEN 'changed'
-                ELSE 'new'
-            END,
-            differing.{key},
-            COALESCE(present.rows_for_key_count, 0),
-            {", ".join(f"present.{name}" for name in feed.columns)}
-        FROM {changes.differing} AS differing
-        LEFT JOIN {changes.present} AS present ON present.{key} = differing.{key}
-        WHERE (present.{key} IS NOT NULL OR ({is_gone}))
+        INSERT INTO landing.{feed.name} ({", ".join(change_log_columns(feed))})
+        {change_log_rows(changes, loaded_at)}
             AND NOT EXISTS (SELECT 1 FROM landing.{feed.name} WHERE loaded_at = {loaded_at})
         """
     )
+
+
+def change_log_columns(feed: Feed) -> tuple[str, ...]:
+    """The columns of a feed's change log, in the order of `change_log_rows`."""
+    return ("loaded_at", "change_type", feed.key_column, "rows_for_key_count", *feed.columns)
 
 
 def keys_not_seen(changes: CapturedChanges) -> str:

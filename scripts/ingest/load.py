@@ -7,26 +7,30 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from pathlib import Path
 
 from macros.landing import LANDING_TABLES
 from scripts.clock import timestamp_literal, utc_now
 from scripts.errors import FeedRefusedError, PipelineError
 from scripts.feeds import FEEDS, Feed
 from scripts.ingest.change_capture import (
-    ChangeCounts,
+    CapturedChanges,
     append_changes,
     capture_changes,
     count_changes,
     keys_not_seen,
 )
+from scripts.ingest.guards import (
+    refuse_emptied_column,
+    refuse_lost_rows,
+    refuse_mass_quarantine,
+    refuse_truncated_feed,
+)
+from scripts.ingest.outlook import Judge, Outlook
 from scripts.ingest.reader import ParsedFeed, read_feed
 from scripts.results import FeedLoad
-from scripts.settings import Settings
+from scripts.settings import NOTHING_ALLOWED, Allowed, Settings
 from scripts.warehouse import LoadArea, Warehouse
 
-# Below this number of known keys a large share of removals says nothing.
-REMOVALS_CHECKED_FROM_KEYS = 20
 # Model intervals begin here (`start` in config.yaml): no window would ever cover an earlier load.
 FIRST_LOAD_AT = datetime(2020, 1, 1)
 
@@ -75,10 +79,11 @@ def choose_loaded_at(as_of: datetime | None, last: datetime | None) -> datetime:
 def ingest(
     warehouse: Warehouse,
     settings: Settings,
+    judge: Judge,
     *,
     reopen: Callable[[datetime], None],
     as_of: datetime | None = None,
-    allow_removals: bool = False,
+    allowed: Allowed = NOTHING_ALLOWED,
 ) -> list[FeedLoad]:
     """Takes both files of the inputs folder as one load; a load that was taken at this very time is not taken again.
 
@@ -86,11 +91,15 @@ def ingest(
         reopen: Takes the models' windows from a time on off their record: called before the load is written, so that
             none that was processed up to a later time misses it.
 
+    Args:
+        judge: The rules of validity.
+
     Returns:
         The ledger rows of the load, one per file.
 
     Raises:
-        FeedRefusedError: A file breaks its contract, or the load's time does not fit; nothing was written.
+        FeedRefusedError: A file breaks its contract, the load's time does not fit, or the load would do what is not
+            allowed; nothing was written.
     """
     create_landing(warehouse)
     last = last_loaded_at(warehouse)
@@ -102,9 +111,14 @@ def ingest(
         resent = {feed.name: _prepare_resent_file(warehouse, settings, feed, loaded_at) for feed in FEEDS}
         parsed = _read_feeds(area, settings, [feed for feed in FEEDS if not resent[feed.name]])
         prepared = [
-            resent[feed.name] or _prepare_file(warehouse, area, settings, parsed[feed.name], loaded_at, allow_removals)
+            resent[feed.name] or _prepare_file(warehouse, area, settings, parsed[feed.name], loaded_at, allowed)
             for feed in FEEDS
         ]
+        differing = [file.changes for file in prepared if file.changes]
+        if differing and not allowed.quarantine:
+            _refuse_missing_from_marts(
+                settings, Outlook(warehouse, area, judge, differing, timestamp_literal(loaded_at))
+            )
         reopen(loaded_at)
         for file in prepared:
             file.append()
@@ -119,11 +133,17 @@ def ingest(
 
 @dataclass(frozen=True)
 class _PreparedFile:
-    """A file that may be taken: its ledger row, and what appends its rows to the landing zone, its rejects, and the
-    keys that were not seen in it."""
+    """A file that may be taken.
+
+    Attributes:
+        ledger: Its ledger row.
+        append: Appends its rows and rejects to the landing zone, and the keys that were not seen in it.
+        changes: None where nothing is new, changed or gone.
+    """
 
     ledger: FeedLoad
     append: Callable[[], None]
+    changes: CapturedChanges | None = None
 
 
 def _taken_already(warehouse: Warehouse, settings: Settings) -> list[FeedLoad]:
@@ -193,7 +213,7 @@ def _prepare_file(
     settings: Settings,
     parsed: ParsedFeed,
     loaded_at: datetime,
-    allow_removals: bool,
+    allowed: Allowed,
 ) -> _PreparedFile:
     feed, path = parsed.feed, parsed.path
     rejects = area.stage(parsed.rejects_table) if parsed.rejected_count else None
@@ -206,8 +226,10 @@ def _prepare_file(
             f"{path}: {parsed.rows_read_count} rows were read, but {counts.rows_read_count} came out of the "
             "comparison. Nothing was written. This is a fault of the pipeline: keep the file and report it."
         )
-    if not allow_removals:
-        _refuse_truncated_feed(counts, path, settings.max_removed_share)
+    if not allowed.removals:
+        refuse_truncated_feed(counts, path, settings.max_removed_share)
+    if not allowed.shift:
+        refuse_emptied_column(warehouse, changes, counts, path, settings.max_column_shift)
     ledger = FeedLoad(
         loaded_at=loaded_at,
         feed=feed.name,
@@ -232,7 +254,14 @@ def _prepare_file(
         if not changes.closes_missing_keys:
             _append_unseen(warehouse, ledger, keys_not_seen(changes))
 
-    return _PreparedFile(ledger, append)
+    is_differing = counts.new_count or counts.changed_count or counts.missing_key_count
+    return _PreparedFile(ledger, append, changes if is_differing else None)
+
+
+def _refuse_missing_from_marts(settings: Settings, outlook: Outlook) -> None:
+    for feed in FEEDS:
+        refuse_mass_quarantine(outlook, feed, settings.input_path / feed.file_name, settings.max_quarantined_share)
+    refuse_lost_rows(outlook, settings.input_path, settings.max_quarantined_share)
 
 
 def _append_rejects(warehouse: Warehouse, ledger: FeedLoad, rejects: str) -> None:
@@ -259,16 +288,6 @@ def _append_unseen(warehouse: Warehouse, ledger: FeedLoad, keys: str) -> None:
         WHERE NOT EXISTS (SELECT 1 FROM landing.unseen WHERE loaded_at = {moment} AND feed = '{ledger.feed}')
         """
     )
-
-
-def _refuse_truncated_feed(counts: ChangeCounts, path: Path, max_removed_share: float) -> None:
-    known, missing = counts.known_key_count, counts.missing_key_count
-    if known >= REMOVALS_CHECKED_FROM_KEYS and missing > max_removed_share * known:
-        raise FeedRefusedError(
-            f"{path} lacks {missing:,} of the {known:,} known keys ({missing / known:.0%}; at most "
-            f"{max_removed_share:.0%} may leave at once): the file looks truncated. Ask for it again; if they are "
-            "really gone, run once with --allow-removals, or set MAX_REMOVED_SHARE."
-        )
 
 
 def _ledger_values(load: FeedLoad) -> str:

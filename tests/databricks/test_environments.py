@@ -20,13 +20,14 @@ from sqlmesh import Context
 
 import scripts.transform
 from scripts.clock import end_of_window
-from scripts.errors import BlockingAuditError, PipelineError
+from scripts.errors import BlockingAuditError, FeedRefusedError, PipelineError
 from scripts.pipeline import cli
-from scripts.settings import PROJECT_ROOT
+from scripts.settings import NOTHING_ALLOWED, PROJECT_ROOT
 from scripts.sqlmesh_console import RunConsole
 from tests.databricks.fixture import RehearsalServer
 from tests.databricks.lab import SparkLab, cut_after, databricks_lab, execute
 from tests.databricks.postgres import fetch, postgres, postgres_programs
+from tests.feed_strategies import write_feeds
 from tests.lab import assert_same_tables, copy_project
 from tests.reference import DEFAULT_TIERS, Load, Reference, Tier
 
@@ -92,6 +93,24 @@ def project_with(folder: Path, part: str, change: Callable[[str], str]) -> Path:
     assert change(text) != text
     path.write_text(change(text), encoding="utf-8")
     return folder
+
+
+@pytest.mark.parametrize(
+    ("owner", "balance", "said"),
+    [
+        ("1", "100,00", "20 of the 20 new and changed rows .* balance invalid 20"),
+        ("77", "100.00", "20 of the 24 valid accounts .* customer unknown 20"),
+    ],
+)
+def test_a_load_that_would_not_reach_the_marts_is_refused_and_leaves_nothing(
+    stage: Stage, owner: str, balance: str, said: str
+) -> None:
+    arriving = [(f"B{number}", owner, balance, "savings") for number in range(20)]
+    write_feeds(Load(stage.loaded_at, CUSTOMERS, [*ACCOUNTS[:-1], *arriving]), stage.lab.inputs)
+    with pytest.raises(FeedRefusedError, match=said):
+        stage.lab.ingest(stage.loaded_at + timedelta(minutes=1), allowed=NOTHING_ALLOWED)
+    assert_same_tables(stage.reference.tables(), stage.lab.tables())
+    assert stage.lab.count("landing.load") == 4
 
 
 def plan(project: Path, environment: str, loaded_at: datetime, **options: Any) -> None:

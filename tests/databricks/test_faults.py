@@ -18,10 +18,10 @@ from click.testing import CliRunner
 from databricks import sql as databricks_sql
 
 from scripts.errors import FeedRefusedError, PipelineError
-from scripts.feeds import ACCOUNT
+from scripts.feeds import ACCOUNT, Feed
 from scripts.ingest.load import ingest
 from scripts.pipeline import cli
-from scripts.settings import PROJECT_ROOT, databricks_of, load_settings
+from scripts.settings import PROJECT_ROOT, Allowed, databricks_of, load_settings
 from scripts.warehouse import SCRATCH_SCHEMA
 from scripts.warehouse.databricks import DatabricksWarehouse
 from tests.databricks.fixture import RehearsalServer
@@ -41,7 +41,7 @@ DYING_INGEST = """
 import os, re, sys
 from datetime import datetime
 from scripts.ingest.load import ingest
-from scripts.settings import databricks_of, load_settings
+from scripts.settings import Allowed, databricks_of, load_settings
 from scripts.warehouse.databricks import DatabricksWarehouse
 loaded_at, pattern, when = sys.argv[1:]
 run = DatabricksWarehouse.execute_native
@@ -55,8 +55,23 @@ def run_and_die(self, sql, parameters=None):
 DatabricksWarehouse.execute_native = run_and_die
 settings = load_settings()
 warehouse = DatabricksWarehouse(databricks_of(settings))
-ingest(warehouse, settings, reopen=lambda since: None, as_of=datetime.fromisoformat(loaded_at))
+ingest(
+    warehouse,
+    settings,
+    None,
+    reopen=lambda since: None,
+    as_of=datetime.fromisoformat(loaded_at),
+    allowed=Allowed(quarantine=True),
+)
 """
+
+
+# Without a SQLMesh project nothing is judged.
+VALUES_ALLOWED = Allowed(quarantine=True)
+
+
+def judge_nothing(feed: Feed, rows: str) -> str:
+    raise AssertionError("The guard on values is off.")
 
 
 @dataclass
@@ -81,16 +96,17 @@ class Desk:
         write_feeds(load, self.folder / "inputs")
         return load
 
-    def ingest(self, as_of: datetime | None = None, *, allow_removals: bool = False) -> None:
+    def ingest(self) -> None:
         """Takes the feeds as they lie in the inputs, over a connection of its own."""
         settings = load_settings()
         with closing(DatabricksWarehouse(databricks_of(settings))) as warehouse:
             ingest(
                 warehouse,
                 settings,
+                judge_nothing,
                 reopen=lambda since: None,
-                as_of=as_of or self.loaded_at,
-                allow_removals=allow_removals,
+                as_of=self.loaded_at,
+                allowed=VALUES_ALLOWED,
             )
 
     def assert_each_load_once(self) -> None:
@@ -143,6 +159,15 @@ def test_truncated_feed_is_refused_after_it_was_sent_and_writes_nothing(desk: De
     load = desk.write_next()
     write_feeds(Load(load.loaded_at, load.customer, load.account[:3]), desk.folder / "inputs")
     with pytest.raises(FeedRefusedError, match=r"accounts\.csv lacks .* known keys"):
+        desk.ingest()
+    desk.assert_each_load_once()
+
+
+def test_emptied_column_is_refused_and_writes_nothing(desk: Desk) -> None:
+    load = desk.write_next()
+    blank = [(key, name, "") for key, name, _ in load.customer]
+    write_feeds(Load(load.loaded_at, blank, load.account), desk.folder / "inputs")
+    with pytest.raises(FeedRefusedError, match=r"Customer\.csv: the column HasLoan is without a value in 100%"):
         desk.ingest()
     desk.assert_each_load_once()
 

@@ -197,12 +197,15 @@ class TestStepsAlone:
         assert_same_tables(first.tables, stored_tables(first.folder))
 
 
+ALLOW_OPTIONS = ("--allow-removals", "--allow-quarantine", "--allow-shift")
+
+
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ("run", ["--as-of", "--inputs", "--allow-removals", "--full-refresh", "--breaking"]),
-        ("ingest", ["--as-of", "--inputs", "--allow-removals"]),
-        ("transform", ["--as-of", "--full-refresh", "--breaking"]),
+        ("run", ["--as-of", "--inputs", *ALLOW_OPTIONS, "--full-refresh", "--deploy", "--breaking"]),
+        ("ingest", ["--as-of", "--inputs", *ALLOW_OPTIONS]),
+        ("transform", ["--as-of", "--full-refresh", "--deploy", "--breaking"]),
         ("export", []),
         ("report", ["--latest", "--full"]),
         ("audit", ["--model", "--audit"]),

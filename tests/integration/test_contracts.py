@@ -18,6 +18,7 @@ from scripts.clock import utc_now
 from scripts.errors import FeedRefusedError
 from scripts.ingest.load import choose_loaded_at
 from scripts.pipeline import cli
+from scripts.settings import NOTHING_ALLOWED, Allowed
 from tests.lab import LANDING, Lab, assert_same_tables, copy_project, environment_of, file_bytes, lab, select
 
 START = datetime(2024, 1, 15, 2)
@@ -44,11 +45,13 @@ def send(current: Lab, customers: str | bytes = CUSTOMERS, accounts: str | bytes
         path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def refusal(current: Lab, as_of: datetime | None = START + timedelta(days=1), *, allow_removals: bool = False) -> str:
+def refusal(
+    current: Lab, as_of: datetime | None = START + timedelta(days=1), *, allowed: Allowed = NOTHING_ALLOWED
+) -> str:
     """The message with which the load is refused, after checking that nothing was written and the exit code is 3."""
     before, files = current.tables(LANDING), file_bytes(current.folder / "outputs")
     with pytest.raises(FeedRefusedError) as refused:
-        current.ingest(as_of, allow_removals=allow_removals)
+        current.ingest(as_of, allowed=allowed)
     assert refused.value.exit_code == 3
     assert_same_tables(before, current.tables(LANDING))
     assert file_bytes(current.folder / "outputs") == files
@@ -151,15 +154,15 @@ class TestRefusedContent:
             current.ingest(START)
             lines = ACCOUNTS.splitlines(keepends=True)
             send(current, accounts="".join(lines[:13]))
-            loads = current.ingest(START + timedelta(days=1), allow_removals=False)
+            loads = current.ingest(START + timedelta(days=1), allowed=NOTHING_ALLOWED)
             assert [load.gone_count for load in loads] == [0, 12]
             # 12 keys are known now: too few for a share to say anything.
             send(current, accounts="".join(lines[:2]))
-            loads = current.ingest(START + timedelta(days=2), allow_removals=False)
+            loads = current.ingest(START + timedelta(days=2), allowed=NOTHING_ALLOWED)
             assert [load.gone_count for load in loads] == [0, 11]
             send(current, customers=CUSTOMER + "1,Name 1,no\n", accounts="".join(lines[:2]))
             refusal(current, START + timedelta(days=3))
-            loads = current.ingest(START + timedelta(days=3), allow_removals=True)
+            loads = current.ingest(START + timedelta(days=3), allowed=Allowed(removals=True))
             assert [load.gone_count for load in loads] == [23, 0]
 
     def test_a_truncated_feed_with_a_line_whose_key_cannot_be_told(self, base: Lab) -> None:
@@ -202,7 +205,14 @@ class TestCommandLine:
         assert "'yesterday' is no ISO 8601 time such as 2024-01-15T02:00:00 (UTC)" in result.output
 
     @pytest.mark.parametrize(
-        ("name", "value"), [("DATABASE_TYPE", "oracle"), ("MAX_REMOVED_SHARE", "50%"), ("MAX_REJECTED_SHARE", "2")]
+        ("name", "value"),
+        [
+            ("DATABASE_TYPE", "oracle"),
+            ("MAX_REMOVED_SHARE", "50%"),
+            ("MAX_REJECTED_SHARE", "2"),
+            ("MAX_QUARANTINED_SHARE", "-1"),
+            ("MAX_COLUMN_SHIFT", "half"),
+        ],
     )
     def test_a_wrong_setting_ends_with_4_and_names_itself(self, tmp_path: Path, name: str, value: str) -> None:
         result = self.invoke(tmp_path, "run", **{name: value})

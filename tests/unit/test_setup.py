@@ -278,7 +278,13 @@ def test_example_settings_name_every_variable_that_config_reads_and_set_none() -
     config = (ROOT / "config.yaml").read_text(encoding="utf-8")
     assert set(re.findall(r"env_var\('([A-Z_]+)'", config)) <= named
     assert {"INPUT_PATH", "OUTPUT_PATH", "QUALITY_REPORTS_PATH", "ENVIRONMENT", "DATABRICKS_VOLUME"} <= named
-    assert {"MAX_REMOVED_SHARE", "MAX_REJECTED_SHARE", "FEED_ENCODING"} <= named
+    assert {
+        "MAX_REMOVED_SHARE",
+        "MAX_REJECTED_SHARE",
+        "MAX_QUARANTINED_SHARE",
+        "MAX_COLUMN_SHIFT",
+        "FEED_ENCODING",
+    } <= named
     assert [line for line in example.splitlines() if line and not line.startswith("#")] == []
 
 

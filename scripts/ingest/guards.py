@@ -1,0 +1,130 @@
+"""What a load must not do to what is known unless it is allowed to: nothing is written of a load that does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from sqlglot import exp
+
+from macros.text import absent, of_form
+from scripts.errors import FeedRefusedError
+from scripts.feeds import ACCOUNT, CUSTOMER, Feed
+from scripts.ingest.change_capture import CapturedChanges, ChangeCounts
+from scripts.ingest.outlook import Outlook
+from scripts.report.wording import words
+from scripts.warehouse import Warehouse
+
+# Of fewer a share says nothing.
+CHECKED_FROM = 20
+
+_REMEDY = (
+    "Nothing was written. Ask for the file again; if it is right, run once with --allow-quarantine (beside "
+    "--allow-removals where keys are really gone), or set MAX_QUARANTINED_SHARE."
+)
+
+
+def refuse_truncated_feed(counts: ChangeCounts, path: Path, max_removed_share: float) -> None:
+    """Refuses a file that lacks too many of the known keys."""
+    known, missing = counts.known_key_count, counts.missing_key_count
+    if _are_too_many(missing, known, max_removed_share):
+        raise FeedRefusedError(
+            f"{path} lacks {missing:,} of the {known:,} known keys ({missing / known:.0%}; at most "
+            f"{max_removed_share:.0%} may leave at once): the file looks truncated. Ask for it again; if they are "
+            "really gone, run once with --allow-removals, or set MAX_REMOVED_SHARE."
+        )
+
+
+def refuse_emptied_column(
+    warehouse: Warehouse, changes: CapturedChanges, counts: ChangeCounts, path: Path, max_shift: float
+) -> None:
+    """Refuses a file in which a column is without a value in far more of the rows than it was before."""
+    # No share can grow by more than that of the rows that differ: on most days there is nothing to count.
+    if counts.known_row_count < CHECKED_FROM or counts.differing_share <= max_shift:
+        return
+    feed = changes.feed
+    for column, before, after in _shares_without_value(warehouse, changes):
+        if after - before > max_shift:
+            name = feed.header[feed.columns.index(column)]
+            raise FeedRefusedError(
+                f"{path}: the column {name} is {'zero or ' if column in feed.amounts else ''}without a value in "
+                f"{after:.0%} of the rows; before it was in {before:.0%}, and at most {max_shift:.0%} of the rows may "
+                "come on top of that. It looks emptied. Nothing was written. Ask for the file again; if it is right, "
+                "run once with --allow-shift, or set MAX_COLUMN_SHIFT."
+            )
+
+
+def refuse_mass_quarantine(outlook: Outlook, feed: Feed, path: Path, max_share: float) -> None:
+    """Refuses a file of whose new and changed rows too many break one and the same rule.
+
+    A fault on the sender's side makes many rows break one rule. A row or two against each of the rules is the ordinary
+    dirt of a small file, and what the quarantine is for.
+    """
+    rows, reasons = outlook.reasons(feed)
+    worst = max(reasons.values(), default=0)
+    if _are_too_many(worst, rows, max_share):
+        raise FeedRefusedError(
+            f"{path}: {worst:,} of the {rows:,} new and changed rows ({worst / rows:.0%}; at most {max_share:.0%} may) "
+            f"would be quarantined for one reason. All reasons: {_counted(reasons)}. {_REMEDY}"
+        )
+
+
+def refuse_lost_rows(outlook: Outlook, inputs: Path, max_share: float) -> None:
+    """Refuses a load that would leave too many accounts without a known customer, or a mart without too many rows.
+
+    Accounts that leave the feed do not count: what may leave is for the guard on removals to say.
+    """
+    effect = outlook.effect()
+    held_back, accounts = effect.held_back.total(), effect.account_count
+    if _are_too_many(held_back, accounts, max_share):
+        raise FeedRefusedError(
+            f"{inputs}: {held_back:,} of the {accounts:,} valid accounts ({held_back / accounts:.0%}; at most "
+            f"{max_share:.0%} may) would be held back by this load, for want of a valid customer: "
+            f"{_counted(effect.held_back)}. {CUSTOMER.file_name} and {ACCOUNT.file_name} do not fit together. {_REMEDY}"
+        )
+    for mart, lost in effect.mart_lost.items():
+        rows = effect.mart_count[mart]
+        if _are_too_many(lost.total(), rows, max_share):
+            raise FeedRefusedError(
+                f"{inputs}: marts.{mart} would lose {lost.total():,} of its {rows:,} rows "
+                f"({lost.total() / rows:.0%}; at most {max_share:.0%} may) by this load, though the accounts are still "
+                f"in the feed: {_counted(lost)}. {_REMEDY}"
+            )
+
+
+def _are_too_many(part: int, whole: int, max_share: float) -> bool:
+    return whole >= CHECKED_FROM and part > max_share * whole
+
+
+def _counted(reasons: Counter[str]) -> str:
+    return ", ".join(f"{words(reason)} {count:,}" for reason, count in reasons.most_common() if count)
+
+
+def _shares_without_value(warehouse: Warehouse, changes: CapturedChanges) -> list[tuple[str, float, float]]:
+    """Of each column but the key, the share of the different rows without a value: before and with this load."""
+    feed, key = changes.feed, changes.feed.key_column
+    columns = [column for column in feed.columns if column != feed.key]
+    shares = ", ".join(
+        f"SUM(CASE WHEN {_is_without_value(feed, column)} THEN {held} ELSE 0 END) / CAST(SUM({held}) AS DOUBLE)"
+        for column in columns
+        for held in ("was_held", "is_held")
+    )
+    (found,) = warehouse.fetch(
+        f"""
+        SELECT {shares}
+        FROM (
+            SELECT {", ".join(columns)}, 1 AS was_held, CASE WHEN differing.{key} IS NULL THEN 1 ELSE 0 END AS is_held
+            FROM {changes.known} AS known
+            LEFT JOIN {changes.differing} AS differing ON differing.{key} = known.{key}
+            UNION ALL
+            SELECT {", ".join(columns)}, 0, 1 FROM {changes.present}
+        ) AS compared
+        """
+    )
+    return list(zip(columns, found[::2], found[1::2], strict=True))
+
+
+def _is_without_value(feed: Feed, column: str) -> str:
+    text = exp.column(column)
+    condition = exp.or_(absent(text), of_form(text, "[+-]?0+([.]0+)?")) if column in feed.amounts else absent(text)
+    return condition.sql(dialect="duckdb")

@@ -1,0 +1,214 @@
+"""What a load would come to in the models, worked out before it is taken: a load that is refused leaves no trace.
+
+Its rows are judged by the models' own rules (`staging.judged_*`). What holds before it is what the snapshots have open,
+with what they have not seen yet of the loads already taken.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from scripts.clock import timestamp_literal
+from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS, Feed
+from scripts.ingest.change_capture import CapturedChanges, change_log_columns, change_log_rows
+from scripts.warehouse import LoadArea, Warehouse
+
+# Gives the rules of validity as a query over the rows of another query, which has the columns of the feed's change log.
+Judge = Callable[[Feed, str], str]
+
+# What decides on a place in the marts, as the snapshots name it; the key comes first.
+_HELD_COLUMNS = {
+    CUSTOMER.name: ("customer_id",),
+    ACCOUNT.name: ("account_id", "customer_id", "account_type"),
+}
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a load would do to the accounts that stay in the feed, and to their rows in the marts.
+
+    Attributes:
+        account_count: Valid accounts after the load.
+        held_back: Accounts that the load leaves without a known customer, by reason. Those that had none before are
+            not among them.
+        mart_count: Rows of each mart before the load.
+        mart_lost: Of these, the ones that the load would take out, by reason.
+    """
+
+    account_count: int
+    held_back: Counter[str]
+    mart_count: dict[str, int]
+    mart_lost: dict[str, Counter[str]]
+
+
+class Outlook:
+    """The rows of one load, and of the loads that history has not seen yet, judged."""
+
+    def __init__(
+        self, warehouse: Warehouse, area: LoadArea, judge: Judge, changes: Sequence[CapturedChanges], loaded_at: str
+    ) -> None:
+        """Judges the rows.
+
+        Args:
+            changes: Of the files that may hold something new.
+            loaded_at: Time of the load, an SQL timestamp literal.
+        """
+        self._warehouse, self._area, self._loaded_at = warehouse, area, loaded_at
+        self._has_history = _has_history(warehouse)
+        self._judged = {feed.name: self._judge(judge, feed, changes) for feed in FEEDS}
+
+    def reasons(self, feed: Feed) -> tuple[int, Counter[str]]:
+        """The load's new and changed rows of a feed, and how many of them break each rule."""
+        rows = self._warehouse.fetch(
+            f"SELECT reasons, COUNT(*) FROM {self._judged[feed.name]} "
+            f"WHERE loaded_at = {self._loaded_at} AND NOT is_deleted_flag GROUP BY reasons"
+        )
+        broken: Counter[str] = Counter()
+        for reasons, count in rows:
+            broken.update(dict.fromkeys(reasons.split(", ") if reasons else (), count))
+        return sum(count for _, count in rows), broken
+
+    def effect(self) -> Effect:
+        """What becomes of the accounts, and of the marts."""
+        fates = self._area.scratch("account_fate", self._account_fates())
+        accounts = self._warehouse.fetch(
+            f"""
+            SELECT held_back, owner_before IS NOT NULL, owner_after IS NOT NULL, COUNT(*)
+            FROM {fates}
+            GROUP BY held_back, owner_before IS NOT NULL, owner_after IS NOT NULL
+            """
+        )
+        ((profiles, lost_profiles),) = self._warehouse.fetch(
+            f"""
+            SELECT COUNT(*), COUNT(CASE WHEN earning_count = 0 THEN 1 END)
+            FROM (
+                SELECT owner, SUM(earned) AS earned_count, SUM(earning) AS earning_count
+                FROM (
+                    SELECT owner_before AS owner, 1 AS earned, 0 AS earning FROM {fates}
+                    UNION ALL
+                    SELECT owner_after, 0, 1 FROM {fates}
+                ) AS owned
+                WHERE owner IS NOT NULL
+                GROUP BY owner
+            ) AS saver
+            WHERE earned_count > 0
+            """
+        )
+        held_back: Counter[str] = Counter()
+        lost: Counter[str] = Counter()
+        for reason, earned, earns, count in accounts:
+            if reason:
+                held_back[reason] += count
+            if earned and not earns:
+                lost[reason or "no_longer_savings"] += count
+        return Effect(
+            account_count=sum(count for *_, count in accounts),
+            held_back=held_back,
+            mart_count={
+                "account_summary": sum(count for _, earned, _, count in accounts if earned),
+                "customer_profile": profiles,
+            },
+            mart_lost={
+                "account_summary": lost,
+                "customer_profile": Counter({"no_savings_account_left": lost_profiles}),
+            },
+        )
+
+    def _judge(self, judge: Judge, feed: Feed, changes: Sequence[CapturedChanges]) -> str:
+        columns = ", ".join(change_log_columns(feed))
+        rows = [
+            f"SELECT {columns} FROM landing.{feed.name} "
+            f"WHERE loaded_at IN (SELECT loaded_at FROM landing.load WHERE feed = '{feed.name}') {self._unseen(feed)}",
+            *(change_log_rows(captured, self._loaded_at) for captured in changes if captured.feed == feed),
+        ]
+        key, *others = _HELD_COLUMNS[feed.name]
+        # A valid key is its own text.
+        held = ", ".join((f"{feed.key_column} AS {key}" if feed == ACCOUNT else key, *others))
+        judged = judge(feed, " UNION ALL ".join(rows))
+        return self._area.scratch(
+            f"judged_{feed.name}", f"SELECT loaded_at, is_deleted_flag, reasons, {held} FROM ({judged}) AS judged"
+        )
+
+    def _unseen(self, feed: Feed) -> str:
+        if not self._has_history:
+            return ""
+        ((seen,),) = self._warehouse.fetch(
+            f"SELECT MAX(COALESCE(valid_to_at, valid_from_at)) FROM snapshots.snap_{feed.name}"
+        )
+        return f"AND loaded_at > {timestamp_literal(seen)}" if seen else ""
+
+    def _held(self, feed: Feed) -> str:
+        """The query of what holds of a feed before the load."""
+        key, *_ = _HELD_COLUMNS[feed.name]
+        columns = ", ".join(_HELD_COLUMNS[feed.name])
+        unseen = f"""(
+            SELECT {columns}, is_deleted_flag, ROW_NUMBER() OVER (PARTITION BY {key} ORDER BY loaded_at DESC) AS age
+            FROM {self._judged[feed.name]}
+            WHERE reasons = '' AND loaded_at < {self._loaded_at}
+        ) AS unseen"""
+        parts = [f"SELECT {columns} FROM {unseen} WHERE age = 1 AND NOT is_deleted_flag"]
+        if self._has_history:
+            parts.append(
+                f"SELECT {columns} FROM snapshots.snap_{feed.name} AS snap WHERE valid_to_at IS NULL "
+                f"AND NOT EXISTS (SELECT 1 FROM {unseen} WHERE unseen.{key} = snap.{key})"
+            )
+        return " UNION ALL ".join(parts)
+
+    def _brought(self, feed: Feed) -> str:
+        """The query of what the load itself brings of a feed that is valid: one row per key."""
+        return (
+            f"SELECT {', '.join(_HELD_COLUMNS[feed.name])}, is_deleted_flag FROM {self._judged[feed.name]} "
+            f"WHERE reasons = '' AND loaded_at = {self._loaded_at}"
+        )
+
+    def _account_fates(self) -> str:
+        """The query of the accounts that stay in the feed: `held_back`, where the load does that, the reason; and of
+        an account in the marts, before and after, its customer."""
+        return f"""
+            WITH customer AS (
+                SELECT
+                    COALESCE(held.customer_id, brought.customer_id) AS customer_id,
+                    held.customer_id IS NOT NULL AS was_known,
+                    NOT COALESCE(brought.is_deleted_flag, FALSE) AS is_known
+                FROM ({self._held(CUSTOMER)}) AS held
+                FULL JOIN ({self._brought(CUSTOMER)}) AS brought ON brought.customer_id = held.customer_id
+            ), account AS (
+                SELECT
+                    held.customer_id AS previous_customer_id,
+                    held.account_type AS previous_type,
+                    COALESCE(brought.customer_id, held.customer_id) AS customer_id,
+                    COALESCE(brought.account_type, held.account_type) AS account_type
+                FROM ({self._held(ACCOUNT)}) AS held
+                FULL JOIN ({self._brought(ACCOUNT)}) AS brought ON brought.account_id = held.account_id
+                WHERE NOT COALESCE(brought.is_deleted_flag, FALSE)
+            ), standing AS (
+                SELECT
+                    account.*,
+                    COALESCE(previous.was_known, FALSE) AS was_known,
+                    COALESCE(customer.is_known, FALSE) AS is_known,
+                    COALESCE(customer.was_known, FALSE) AS is_of_known_before
+                FROM account
+                LEFT JOIN customer AS previous ON previous.customer_id = account.previous_customer_id
+                LEFT JOIN customer ON customer.customer_id = account.customer_id
+            )
+            SELECT
+                CASE
+                    WHEN is_known OR (previous_customer_id IS NOT NULL AND NOT was_known) THEN NULL
+                    WHEN is_of_known_before THEN 'customer_gone'
+                    ELSE 'customer_unknown'
+                END AS held_back,
+                CASE WHEN was_known AND previous_type = 'savings' THEN previous_customer_id END AS owner_before,
+                CASE WHEN is_known AND account_type = 'savings' THEN customer_id END AS owner_after
+            FROM standing
+            """
+
+
+def _has_history(warehouse: Warehouse) -> bool:
+    """Whether there are snapshots: before the first plan there are none."""
+    ((count,),) = warehouse.fetch(
+        "SELECT COUNT(*) FROM information_schema.tables "
+        "WHERE table_schema = 'snapshots' AND table_name IN ('snap_customer', 'snap_account')"
+    )
+    return bool(count == len(FEEDS))
