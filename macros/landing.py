@@ -7,6 +7,11 @@ from sqlmesh import macro
 from sqlmesh.core.macros import MacroEvaluator
 
 LANDING_TABLES = {
+    # First: where it is, the project was there (scripts/ownership.py).
+    "load": """
+        loaded_at TIMESTAMP, feed VARCHAR, file_name VARCHAR, sha256 VARCHAR, byte_count BIGINT, data_line_count BIGINT,
+        rows_read_count BIGINT, new_count BIGINT, changed_count BIGINT, gone_count BIGINT, unchanged_count BIGINT,
+        duplicate_count BIGINT, rejected_count BIGINT, encoding VARCHAR""",
     "customer": """
         loaded_at TIMESTAMP, change_type VARCHAR, customer_key VARCHAR, rows_for_key_count BIGINT,
         customer_id VARCHAR, customer_name VARCHAR, has_loan VARCHAR""",
@@ -18,10 +23,6 @@ LANDING_TABLES = {
         reason VARCHAR, detail VARCHAR, raw_text VARCHAR""",
     "unseen": """
         loaded_at TIMESTAMP, feed VARCHAR, record_key VARCHAR""",
-    "load": """
-        loaded_at TIMESTAMP, feed VARCHAR, file_name VARCHAR, sha256 VARCHAR, byte_count BIGINT, data_line_count BIGINT,
-        rows_read_count BIGINT, new_count BIGINT, changed_count BIGINT, gone_count BIGINT, unchanged_count BIGINT,
-        duplicate_count BIGINT, rejected_count BIGINT, encoding VARCHAR""",
     "run": """
         run_id VARCHAR, started_at TIMESTAMP, finished_at TIMESTAMP, execution_time TIMESTAMP,
         model_versions VARCHAR""",

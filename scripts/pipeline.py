@@ -164,9 +164,10 @@ def transform(as_of: datetime | None, full_refresh: bool, deploy: bool, breaking
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
+@breaking_option
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 @steps
-def plan(options: tuple[str, ...]) -> None:
+def plan(breaking: bool, options: tuple[str, ...]) -> None:
     """Plan this folder in the environment of its git branch, up to the newest load; OPTIONS as of `sqlmesh plan`."""
     from scripts.branch import environment_of_folder
     from scripts.plan import plan as plan_environment
@@ -175,7 +176,7 @@ def plan(options: tuple[str, ...]) -> None:
     environment = environment_of_folder(PROJECT_ROOT, settings.production_branches)
     console.print(f"Environment: {environment}")
     warn_of_others_tables(settings, environment)
-    plan_environment(settings, environment, options, console)
+    plan_environment(settings, environment, options, console, breaking=breaking)
 
 
 @cli.command()

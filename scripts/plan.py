@@ -14,22 +14,30 @@ from scripts import windows
 from scripts.clock import end_of_window, timestamp_literal, utc_now
 from scripts.ingest.load import last_loaded_at
 from scripts.prod import PROD
+from scripts.published_schema import refuse_broken_promises
+from scripts.report import wording
 from scripts.settings import Settings
 from scripts.transform import open_project
 from scripts.warehouse import Warehouse
 
 
-def plan(settings: Settings, environment: str, options: Sequence[str], console: Console) -> None:
+def plan(
+    settings: Settings, environment: str, options: Sequence[str], console: Console, *, breaking: bool = False
+) -> None:
     """Plans with SQLMesh's own command and dialogue, up to the newest load that the environment can show.
 
     Args:
         options: Those of `sqlmesh plan`.
+        breaking: Whether prod may lose what readers of its tables rely on.
 
     Raises:
+        DeployRefusedError: It would, and may not.
         SystemExit: SQLMesh's plan failed.
     """
     project = open_project(settings, console)
     context, warehouse = project.context, project.warehouse
+    if environment == PROD and not breaking:
+        refuse_broken_promises(context)
     _give_it_a_dialogue(context)
     until = _shown_until(context, warehouse, environment, console)
     windows.reopen_unproven(context)
@@ -56,7 +64,7 @@ def _shown_until(context: Context, warehouse: Warehouse, environment: str, conso
     )
     if waiting:
         console.print(
-            f"[yellow]Not shown: {waiting} load(s) that prod's models do not hold yet. "
+            f"[yellow]Not shown: {wording.count(waiting, 'load', 'loads')} that prod's models do not hold yet. "
             "Run `python -m scripts.pipeline transform` on the production branch, then plan again.[/yellow]",
             soft_wrap=True,
         )

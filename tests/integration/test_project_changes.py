@@ -233,7 +233,7 @@ class TestPlanOfABranch:
         desk.raise_rates()
         ended = self.plan(desk, monkeypatch)
         assert ended.exit_code == 0, ended.output
-        assert "Not shown: 1 load(s) that prod's models do not hold yet" in ended.output
+        assert "Not shown: 1 load that prod's models do not hold yet" in ended.output
         assert_same_tables(marts_of(desk.with_higher_rates()), desk.in_branch())
 
     def test_on_the_production_branch_it_takes_in_every_load_first(
