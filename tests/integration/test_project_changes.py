@@ -370,6 +370,16 @@ class TestWhatIsMissing:
         desk.take(load_of(2, "190"))
         desk.assert_prod()
 
+    def test_a_run_with_all_its_guards_builds_a_dropped_table_again(self, desk: Desk) -> None:
+        desk.lab.job.warehouse.execute(f"DROP TABLE {desk.table_of('snapshots.snap_account')}")
+        desk.lab.close()
+        write_feeds(load_of(1), desk.lab.inputs)
+        ended = CliRunner().invoke(cli, ["run", "--as-of", load_of(1).loaded_at.isoformat()])
+        desk.lab.open()
+        assert ended.exit_code == 0, ended.output
+        desk.reference.take(load_of(1))
+        desk.assert_prod()
+
     def test_a_dropped_physical_schema_is_built_again_by_a_full_refresh(self, desk: Desk) -> None:
         desk.take(load_of(1))
         desk.lab.job.warehouse.execute("DROP SCHEMA sqlmesh__snapshots CASCADE")
