@@ -89,7 +89,7 @@ def is_customer_id(evaluator: MacroEvaluator, text: exp.Expr) -> exp.Expr:
 @macro()
 def holds_invisible(evaluator: MacroEvaluator, text: exp.Expr) -> exp.Expr:
     """Whether `text` holds a character that can't be seen; the long list is only gone through where there is a need."""
-    return exp.and_(_matches(text, "[^ -~]"), _matches(text, _INVISIBLE))
+    return exp.paren(exp.and_(_matches(text, "[^ -~]"), _matches(text, _INVISIBLE)))
 
 
 @macro()
