@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from sqlmesh.core.console import NoopConsole
+from sqlmesh.core.plan import Plan, PlanBuilder
 from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.utils.concurrency import NodeExecutionFailedError
 from sqlmesh.utils.errors import NodeAuditsErrors
@@ -28,6 +29,12 @@ class RunConsole(NoopConsole):
         self.rich_console = console
         self.models: list[ModelOutcome] = []
         self.failures: list[str] = []
+
+    def plan(self, plan_builder: PlanBuilder, *args: Any, **kwargs: Any) -> None:
+        """Says which models of an environment change, and how, before the plan is applied."""
+        for line in _changes(plan_builder.build()):
+            self.rich_console.print(f"    {escape(line)}", soft_wrap=True)
+        super().plan(plan_builder, *args, **kwargs)
 
     def update_snapshot_evaluation_progress(
         self,
@@ -62,6 +69,26 @@ class RunConsole(NoopConsole):
         self.failures.append(reason(message))
 
 
+def _changes(plan: Plan) -> list[str]:
+    """A line for each model that is changed, new or gone; none where the environment is made."""
+    diff = plan.context_diff
+    if diff.is_new_environment:
+        return []
+    changed = {
+        model_name(new): f"changed: {new.change_category.name.lower().replace('_', ' ')}"
+        for new, _ in diff.modified_snapshots.values()
+        if new.change_category
+    }
+    added = {model_name(diff.snapshots[snapshot_id]): "new" for snapshot_id in diff.added}
+    removed = {short_name(snapshot_id.name): "gone" for snapshot_id in diff.removed_snapshots}
+    return [f"{name:<42}{how}" for name, how in sorted({**changed, **added, **removed}.items())]
+
+
+def short_name(full_name: str) -> str:
+    """`layer.model` of SQLMesh's quoted name with the catalog."""
+    return ".".join(part.strip('"') for part in full_name.split(".")[-2:])
+
+
 def model_name(snapshot: Snapshot) -> str:
     """`layer.model` of a snapshot."""
     return snapshot.model.name if snapshot.is_model else snapshot.name
@@ -70,7 +97,7 @@ def model_name(snapshot: Snapshot) -> str:
 def _sentence(error: NodeExecutionFailedError[Any]) -> str:
     node = error.node
     name = getattr(node, "snapshot_name", None) or (node[0] if isinstance(node, tuple) else str(node))
-    model = ".".join(part.strip('"') for part in str(name).split(".")[-2:])
+    model = short_name(str(name))
     cause = error.__cause__
     if isinstance(cause, NodeAuditsErrors):
         return "\n".join(

@@ -285,6 +285,9 @@ class TestDeploy:
         insisted = CliRunner().invoke(cli, [*arguments, "--deploy"])
         desk.lab.open()
         assert insisted.exit_code == 0, insisted.output
+        said = [" ".join(line.split()) for line in insisted.output.splitlines()]
+        assert "reference.interest_rate_tier changed: breaking" in said
+        assert "marts.account_summary changed: indirect breaking" in said
         desk.reference.take(load_of(1))
         desk.assert_prod(desk.with_higher_rates())
 
