@@ -122,7 +122,7 @@ def test_the_marts_are_exported_as_csv_and_parquet_with_a_manifest(first: FirstR
 
 
 def test_the_run_says_what_it_did(first: FirstRun) -> None:
-    for step in ("ingest", "plan", "run", "reconcile", "export"):
+    for step in ("ingest", "plan", "reconcile", "export"):
         assert f"\n{step}  " in f"\n{first.ended.stdout}"
     assert "Quality report: " in first.ended.stdout
     assert "Traceback" not in first.ended.stdout + first.ended.stderr
