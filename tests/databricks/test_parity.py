@@ -11,9 +11,10 @@ import duckdb
 import pytest
 from hypothesis import HealthCheck, Phase, find, settings
 
+from macros.invisible import INVISIBLE_CODE_POINTS
 from scripts.clock import hour_of
 from tests.databricks.fixture import RehearsalServer
-from tests.databricks.lab import Table, assert_same, execute
+from tests.databricks.lab import Table, assert_same, databricks_environment, execute
 from tests.databricks.parity import Outcome, Recorder, assert_equal_after_each_load, on_both_gateways
 from tests.feed_strategies import feed_sequences, write_feeds
 from tests.lab import TABLES, Lab, assert_same_tables
@@ -21,6 +22,7 @@ from tests.reference import Load, Reference
 from tests.unit.test_macros import render
 
 pytestmark = pytest.mark.databricks
+IN_A_KEY = "@holds_invisible(CONCAT('A', value, '1'))"
 
 
 def take_all(current: Lab, loads: Sequence[Load]) -> Outcome:
@@ -89,20 +91,26 @@ def test_databricks_equals_the_plain_reference_after_each_load(
         assert_same_tables(reference.tables(), {name: tables[name].rows for name in TABLES})
 
 
-def test_what_cannot_be_seen_is_the_same_on_both_engines(databricks_server: RehearsalServer) -> None:
-    """All of Unicode but NUL and the surrogates, in the middle of a key."""
-    statements = {
-        "duckdb": "SELECT code FROM (SELECT range AS code, CHR(range::INT) AS value FROM RANGE(1, 1114112))",
-        "databricks": "SELECT code FROM (SELECT id AS code, DECODE(UNHEX(LPAD(HEX(id), 8, '0')), 'UTF-32') AS value "
-        "FROM RANGE(1, 1114112))",
-    }
-    is_seen = "code NOT BETWEEN 55296 AND 57343 AND NOT @holds_invisible(CONCAT('A', value, '1'))"
-    duckdb_says, databricks_says = (
-        f"{statement} WHERE {render(is_seen, dialect)}" for dialect, statement in statements.items()
-    )
-    expected = duckdb.execute(duckdb_says).fetchall()
-    assert len(expected) > 100_000
-    assert sorted(execute(databricks_server, databricks_says)) == sorted(expected)
+def test_what_cannot_be_seen_is_the_same_on_both_engines(databricks_server: RehearsalServer, folder: Path) -> None:
+    """The first and the last code point of every run, and their neighbours, in the middle of a key.
+
+    DECODE takes a byte order mark away: one that is there for that.
+    """
+    ends = {int(end, 16) for run in INVISIBLE_CODE_POINTS.split() for end in run.split("-")}
+    codes = {code + step for code in ends for step in (-1, 0, 1)} & {*range(1, 0xD800), *range(0xE000, 0x110000)}
+    listed = ", ".join(map(str, sorted(codes)))
+    expected = duckdb.execute(
+        f"SELECT code FROM (SELECT code, CHR(code) AS value FROM UNNEST([{listed}]) AS listed(code)) "
+        f"WHERE {render(IN_A_KEY)}"
+    ).fetchall()
+    with databricks_environment(databricks_server, folder):
+        actual = execute(
+            databricks_server,
+            "SELECT code FROM (SELECT code, DECODE(UNHEX('0000FEFF' || LPAD(HEX(code), 8, '0')), 'UTF-32') AS value "
+            f"FROM (SELECT EXPLODE(ARRAY({listed})) AS code)) WHERE {render(IN_A_KEY, 'databricks')}",
+        )
+    assert len(expected) > 1_000
+    assert sorted(actual) == sorted(expected)
 
 
 @pytest.mark.parametrize(
