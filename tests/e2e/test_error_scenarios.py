@@ -171,7 +171,7 @@ def test_check_names_the_lock_and_how_to_end_it(folder: Path) -> None:
         ended = run(folder, "check")
     assert ended.exit_code == 1, ended.output
     failed, remedy = ended.output.splitlines()[-2:]
-    assert failed.startswith(f"✗ state  Another process has {folder / 'lending_club.duckdb'} open")
+    assert failed.startswith(f"✗ tables  Another process has {folder / 'lending_club.duckdb'} open")
     assert remedy == "  → Close it and run again."
     assert run(folder, "check").exit_code == 0
 
