@@ -50,9 +50,9 @@ def check(server: RehearsalServer, folder: Path, **settings: str) -> Result:
     return invoke(server, folder, "check", **settings)
 
 
-def assert_stopped_at(result: Result, step: str, *words: str) -> None:
+def assert_stopped_at(result: Result, step: str, *words: str, exit_code: int = 1) -> None:
     """Checks that all steps before this one went well, and that it says what failed and what to do."""
-    assert result.exit_code == 1, result.output
+    assert result.exit_code == exit_code, result.output
     lines = result.output.splitlines()
     assert [line.split("  ")[0] for line in lines[:-1]] == [
         *(f"✓ {name}" for name in STEPS[: STEPS.index(step)]),
@@ -205,9 +205,8 @@ def test_table_of_somebody_else_is_refused_before_the_load(publisher: Publisher)
     publisher.assert_refused(
         publisher.invoke("run", gateway="databricks"), "not of this pipeline's making", "--replace"
     )
-    assert_stopped_at(
-        publisher.invoke("check", gateway="databricks"), "publish", "for_all.account_summary", "--replace"
-    )
+    check = publisher.invoke("check", gateway="databricks")
+    assert_stopped_at(check, "publish", "for_all.account_summary", "--replace", exit_code=4)
     assert publisher.execute(THEIR_ROW) == [("theirs", 1.5)]
     assert publisher.execute("SHOW TABLES IN landing") == []
 
