@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from scripts.errors import PipelineError, SettingsError
+from scripts.ingest.load import create_landing
 from scripts.pipeline import cli
 from scripts.publish import check_target
 from scripts.settings import databricks_of, load_settings
@@ -265,12 +266,13 @@ def test_messages_keep_the_error_class_and_its_first_sentence(publisher: Publish
     """Of a statement of ours, which comes by way of Spark's Python, and of one of SQLMesh's adapter."""
     publisher.execute(*THEIR_TABLE)
     with databricks_environment(publisher.server, publisher.folder):
-        with (
-            closing(DatabricksWarehouse(databricks_of(load_settings()))) as warehouse,
-            pytest.raises(PipelineError) as refused,
-        ):
-            warehouse.execute("CREATE OR REPLACE TABLE for_all.account_summary AS SELECT CAST(NULL AS TIMESTAMP) AS a")
-        publisher.execute("CREATE SCHEMA IF NOT EXISTS landing", "CREATE TABLE landing.customer AS SELECT 1 AS a")
+        with closing(DatabricksWarehouse(databricks_of(load_settings()))) as warehouse:
+            create_landing(warehouse)
+            with pytest.raises(PipelineError) as refused:
+                warehouse.execute(
+                    "CREATE OR REPLACE TABLE for_all.account_summary AS SELECT CAST(NULL AS TIMESTAMP) AS a"
+                )
+        publisher.execute("CREATE OR REPLACE TABLE landing.customer AS SELECT 1 AS a")
         failed = CliRunner().invoke(cli, ["transform"])
         publisher.execute("DROP SCHEMA landing CASCADE")
     assert "[DELTA_FEATURES_REQUIRE_MANUAL_ENABLEMENT] Your table schema requires" in str(refused.value)
