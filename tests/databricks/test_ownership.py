@@ -23,16 +23,17 @@ LOAD = Load(None, [("1", "Ana", "no")], [("A1", "1", "100", "savings")])  # type
 def server(databricks_server: RehearsalServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RehearsalServer]:
     """A catalog that holds what the older system's dbt project left: a snapshot with dbt's columns, and a mart."""
     forget_everything(databricks_server, tmp_path_factory.mktemp("forgotten"))
-    execute(
-        databricks_server,
-        "CREATE SCHEMA snapshots",
-        "CREATE TABLE snapshots.snap_customer AS SELECT 1 AS customer_id, 'Alice' AS customer_name, "
-        "'1' AS dbt_scd_id, TIMESTAMP'2024-01-01' AS dbt_updated_at, TIMESTAMP'2024-01-01' AS dbt_valid_from, "
-        "CAST(NULL AS TIMESTAMP) AS dbt_valid_to",
-        "CREATE SCHEMA marts",
-        "CREATE TABLE marts.account_summary AS SELECT 'A1' AS account_id",
-    )
-    yield databricks_server
+    with databricks_environment(databricks_server, tmp_path_factory.mktemp("reader")):
+        execute(
+            databricks_server,
+            "CREATE SCHEMA snapshots",
+            "CREATE TABLE snapshots.snap_customer AS SELECT 1 AS customer_id, 'Alice' AS customer_name, "
+            "'1' AS dbt_scd_id, TIMESTAMP'2024-01-01' AS dbt_updated_at, TIMESTAMP'2024-01-01' AS dbt_valid_from, "
+            "CAST(NULL AS TIMESTAMP) AS dbt_valid_to",
+            "CREATE SCHEMA marts",
+            "CREATE TABLE marts.account_summary AS SELECT 'A1' AS account_id",
+        )
+        yield databricks_server
     forget_everything(databricks_server, tmp_path_factory.mktemp("forgotten_after"))
 
 
