@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
 
 from rich.console import Console
@@ -35,11 +36,12 @@ def plan(
         SystemExit: SQLMesh's plan failed.
     """
     project = open_project(settings, console)
-    context, warehouse = project.context, project.warehouse
+    context = project.context
     if environment == PROD and not breaking:
         refuse_broken_promises(context)
     _give_it_a_dialogue(context)
-    until = _shown_until(context, warehouse, environment, console)
+    with closing(project.warehouse) as warehouse:
+        until = _shown_until(context, warehouse, environment, console)
     windows.reopen_unproven(context)
     arguments = [environment, "--run", "--ignore-cron", "--execution-time", until.isoformat(sep=" "), *options]
     sqlmesh_plan.main(arguments, prog_name="make plan", obj=context, standalone_mode=False)

@@ -88,11 +88,9 @@ def ingest(
     """Takes both files of the inputs folder as one load; a load that was taken at this very time is not taken again.
 
     Args:
+        judge: The rules of validity.
         reopen: Takes the models' windows from a time on off their record: called before the load is written, so that
             none that was processed up to a later time misses it.
-
-    Args:
-        judge: The rules of validity.
 
     Returns:
         The ledger rows of the load, one per file.

@@ -39,13 +39,14 @@ def build_report(record: RunRecord, warehouse: Warehouse | None) -> Report:
     started_at, finished_at = _naive(record.started_at), _naive(record.finished_at or datetime.now(UTC))
     commit, dirty = _git_state()
     counts = _count_tests(record.audits)
+    sections = _sections(record, warehouse)
     report: Report = {
         "schema_version": SCHEMA_VERSION,
         "timestamp": _iso(finished_at),
         "environment": record.environment,
         "run_id": record.run_id,
         "status": record.status,
-        "verdict": None,
+        "verdict": _verdict(record.status, counts, is_whole=not sections["problems"]),
         "error": record.error,
         "gateway": record.gateway,
         "git_commit": commit,
@@ -60,8 +61,7 @@ def build_report(record: RunRecord, warehouse: Warehouse | None) -> Report:
         "failed_tests": _failed_tests(record.audits),
         "loads": [_load(load) for load in record.loads],
     }
-    report |= _sections(record, warehouse)
-    report["verdict"] = _verdict(record.status, counts, is_whole=not report["problems"])
+    report |= sections
     report["models"] = [
         {"model": m.model, "layer": m.layer, "seconds": round(m.seconds, 3), "rows": m.row_count} for m in record.models
     ]

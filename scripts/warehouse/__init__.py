@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,6 +20,18 @@ class StoredObject:
     schema: str
     name: str
     is_view: bool
+
+
+def stored_objects(
+    fetch: Callable[[str], list[tuple[Any, ...]]], schemas: Collection[str], only: str = "TRUE"
+) -> set[StoredObject]:
+    """The tables and views of these schemas, read by a warehouse's `fetch`; `only` is a condition on the catalog."""
+    names = ", ".join(f"'{name}'" for name in sorted(schemas))
+    rows = fetch(
+        "SELECT table_schema, table_name, table_type FROM information_schema.tables "
+        f"WHERE {only} AND LOWER(table_schema) IN ({names})"
+    )
+    return {StoredObject(schema.lower(), name.lower(), kind == "VIEW") for schema, name, kind in rows}
 
 
 class Warehouse(Protocol):

@@ -19,7 +19,7 @@ from scripts.clock import timestamp_literal
 from scripts.errors import PipelineError, first_line
 from scripts.feeds import FEEDS
 from scripts.settings import DatabricksSettings
-from scripts.warehouse import SCRATCH_SCHEMA, StoredObject
+from scripts.warehouse import SCRATCH_SCHEMA, StoredObject, stored_objects
 from scripts.warehouse.reachable import reach
 
 FETCHED_ROWS = 100_000
@@ -116,12 +116,7 @@ class DatabricksWarehouse:
         self.execute_native(f"PUT '{path}' INTO '{target}' OVERWRITE")
 
     def objects(self, schemas: Collection[str]) -> set[StoredObject]:
-        names = ", ".join(f"'{name}'" for name in sorted(schemas))
-        rows = self.fetch(
-            "SELECT table_schema, table_name, table_type FROM information_schema.tables "
-            f"WHERE LOWER(table_schema) IN ({names})"
-        )
-        return {StoredObject(schema.lower(), name.lower(), kind == "VIEW") for schema, name, kind in rows}
+        return stored_objects(self.fetch, schemas)
 
     def close(self) -> None:
         with suppress(DatabricksError):

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from scripts.errors import PipelineError
-from scripts.warehouse import StoredObject
+from scripts.warehouse import StoredObject, stored_objects
 
 PARSED_DATABASE = "parsed_feed"
 
@@ -47,12 +47,7 @@ class DuckDBWarehouse:
         return self._connection.sql(sql)
 
     def objects(self, schemas: Collection[str]) -> set[StoredObject]:
-        names = ", ".join(f"'{name}'" for name in sorted(schemas))
-        rows = self.fetch(
-            "SELECT table_schema, table_name, table_type FROM information_schema.tables "
-            f"WHERE table_catalog = CURRENT_DATABASE() AND LOWER(table_schema) IN ({names})"
-        )
-        return {StoredObject(schema.lower(), name.lower(), kind == "VIEW") for schema, name, kind in rows}
+        return stored_objects(self.fetch, schemas, "table_catalog = CURRENT_DATABASE()")
 
     def close(self) -> None:
         # Left to the end of the last connection, the same takes many times as long.
