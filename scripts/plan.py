@@ -58,7 +58,7 @@ def _shown_until(context: Context, warehouse: Warehouse, environment: str, conso
     """End of the window that a plan fills: prod takes in every load, a branch what the models it shares hold."""
     newest = last_loaded_at(warehouse)
     end = end_of_window(newest) if newest else utc_now()
-    shared_until = windows.prod_is_right_until(context)
+    shared_until = windows.shared_models_are_right_until(context)
     if environment == PROD or shared_until is None:
         return max(end, shared_until) if shared_until else end
     ((waiting,),) = warehouse.fetch(

@@ -24,9 +24,10 @@ _END_OF_TIME = to_timestamp("9999-01-01")
 
 
 def reopen(context: Context, since: datetime | None = None) -> None:
-    """Takes the windows from the hour of `since` on (None: all windows) off the record, in every environment.
+    """Takes the windows from `since` on (None: all windows) off the record, in every environment.
 
-    SQLMesh's own restatement ends at a whole second and leaves what was processed after it on record.
+    What is left is right to the millisecond; SQLMesh looks again at the whole of an hour of which a part is missing. Its
+    own restatement ends at a whole second and leaves what was processed after it on record.
     """
     _reopen(context, _known_versions(context), since)
 
@@ -49,12 +50,13 @@ def reopen_unproven(context: Context) -> None:
 
 def prod_is_right_until(context: Context) -> datetime | None:
     """End of the last window that all of prod's models have on record; None where one has none, or there is no prod."""
-    ends = context.state_sync.max_interval_end_per_model(PROD)
-    # A seed is whole whenever it is there.
-    loaded = [snapshot.name for snapshot in prod_snapshots(context) if snapshot.evaluatable and not snapshot.is_seed]
-    if not loaded or any(name not in ends for name in loaded):
-        return None
-    return from_milliseconds(min(ends[name] for name in loaded))
+    return _right_until(prod_snapshots(context))
+
+
+def shared_models_are_right_until(context: Context) -> datetime | None:
+    """The same of those of prod's models that stand in this folder as they are there."""
+    here = {snapshot.snapshot_id for snapshot in context.snapshots.values()}
+    return _right_until([snapshot for snapshot in prod_snapshots(context) if snapshot.snapshot_id in here])
 
 
 def close_finished_hours(context: Context, warehouse: Warehouse, execution_time: datetime) -> None:
@@ -100,12 +102,21 @@ def _known_versions(context: Context) -> list[SnapshotIdAndVersionLike]:
 
 
 def _reopen(context: Context, versions: Iterable[SnapshotIdAndVersionLike], since: datetime | None) -> None:
-    start = to_timestamp(hour_of(since)) if since else 0
+    start = to_timestamp(since) if since else 0
     stored = context.state_sync.get_snapshots(versions).values()
     recorded = [(snapshot, (start, _END_OF_TIME)) for snapshot in stored if _ends_after(snapshot, start)]
     if recorded:
         # Without shared versions the windows of an earlier wording of the same model would stay.
         context.state_sync.remove_intervals(recorded, remove_shared_versions=True)
+
+
+def _right_until(snapshots: Collection[Snapshot]) -> datetime | None:
+    """SQLMesh's own `max_interval_end_per_model` still counts windows that were taken off the record."""
+    # A seed is whole whenever it is there.
+    models = [one for one in snapshots if one.evaluatable and not one.is_seed]
+    if not models or not all(one.intervals for one in models):
+        return None
+    return from_milliseconds(min(one.intervals[0][1] for one in models))
 
 
 def _ends_after(snapshot: Snapshot, start: int) -> bool:

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
+from functools import partial
 from typing import Any
 
 from scripts.feeds import ACCOUNT, CUSTOMER, Feed
 
 Row = dict[str, Any]
 Content = tuple[str, ...]
+# By column of a feed: the column that it becomes, and what judges its text.
+Rules = dict[str, tuple[str, Any]]
 
 # Unicode's White_Space property. Python's own str.strip() also takes U+001C to U+001F, which do not have it.
 WHITE_SPACE = "".join(
@@ -162,9 +165,9 @@ def judge_customer_name(text: str) -> tuple[str | None, str | None]:
     return WHITE_SPACE_RUN.sub(" ", trim(text)), None
 
 
-def judge_has_loan(text: str) -> tuple[bool | None, str | None]:
+def judge_has_loan(text: str, yes: Collection[str] = YES) -> tuple[bool | None, str | None]:
     """The loan flag (absent means no), or the reason why there is none."""
-    if word(text) in YES:
+    if word(text) in yes:
         return True, None
     if word(text) in NO or is_absent(text):
         return False, None
@@ -204,7 +207,7 @@ def judge_account_type(text: str) -> tuple[str | None, str | None]:
 
 
 # Per feed, in the order of its columns and of its reasons. The key comes first.
-RULES: dict[str, dict[str, tuple[str, Any]]] = {
+RULES: dict[str, Rules] = {
     CUSTOMER.name: {
         "customer_id": ("customer_id", judge_customer_id),
         "customer_name": ("customer_name", judge_customer_name),
@@ -227,15 +230,17 @@ class Reference:
 
     Args:
         tiers: Rows of the seed, in any order.
+        loan_words: What says that a customer has a loan.
 
     Raises:
         ValueError: No tier covers a balance of zero.
     """
 
-    def __init__(self, tiers: Sequence[Tier] = DEFAULT_TIERS) -> None:
+    def __init__(self, tiers: Sequence[Tier] = DEFAULT_TIERS, loan_words: Collection[str] = YES) -> None:
         if not any(tier.balance_from_amount <= 0 for tier in tiers):
             raise ValueError("No tier starts at a balance of 0: add one, or small balances have no rate.")
         self.tiers = tuple(tiers)
+        self.loan_words = frozenset(loan_words)
         self.last_loaded_at: datetime | None = None
         self.landing: dict[str, list[Row]] = {CUSTOMER.name: [], ACCOUNT.name: []}
         self.unseen: list[Row] = []
@@ -301,8 +306,10 @@ class Reference:
 
         Values are int, str, bool, Decimal (at the column's scale), datetime (UTC without zone) or None.
         """
-        stg_customer, quarantine_customer = partition(CUSTOMER, self.landing[CUSTOMER.name])
-        stg_account, quarantine_account = partition(ACCOUNT, self.landing[ACCOUNT.name])
+        has_loan = partial(judge_has_loan, yes=self.loan_words)
+        customer_rules = {**RULES[CUSTOMER.name], "has_loan": ("has_loan_flag", has_loan)}
+        stg_customer, quarantine_customer = partition(CUSTOMER, customer_rules, self.landing[CUSTOMER.name])
+        stg_account, quarantine_account = partition(ACCOUNT, RULES[ACCOUNT.name], self.landing[ACCOUNT.name])
         customers = history(stg_customer, "customer_id")
         accounts = history(stg_account, "account_id")
         events = change_events(accounts, customers)
@@ -338,9 +345,8 @@ def sort_key(row: Row) -> tuple[tuple[bool, Any], ...]:
     return tuple((value is None, 0 if value is None else value) for value in row.values())
 
 
-def partition(feed: Feed, log: list[Row]) -> tuple[list[Row], list[Row]]:
+def partition(feed: Feed, rules: Rules, log: list[Row]) -> tuple[list[Row], list[Row]]:
     """The staging rows and the quarantine rows that one feed's change log makes: together one for each row."""
-    rules = RULES[feed.name]
     valid: list[Row] = []
     quarantined: list[Row] = []
     for entry in log:
