@@ -17,7 +17,7 @@ from sqlmesh.core.snapshot.definition import SnapshotIdAndVersionLike
 from sqlmesh.utils.date import to_timestamp
 
 from scripts.clock import from_milliseconds, hour_of
-from scripts.prod import PROD, prod_snapshots
+from scripts.prod import prod_snapshots
 from scripts.warehouse import Warehouse
 
 _END_OF_TIME = to_timestamp("9999-01-01")
@@ -26,8 +26,8 @@ _END_OF_TIME = to_timestamp("9999-01-01")
 def reopen(context: Context, since: datetime | None = None) -> None:
     """Takes the windows from `since` on (None: all windows) off the record, in every environment.
 
-    What is left is right to the millisecond; SQLMesh looks again at the whole of an hour of which a part is missing. Its
-    own restatement ends at a whole second and leaves what was processed after it on record.
+    What is left is right to the millisecond; SQLMesh looks again at the whole of an hour of which a part is missing.
+    Its own restatement ends at a whole second and leaves what was processed after it on record.
     """
     _reopen(context, _known_versions(context), since)
 

@@ -1,7 +1,7 @@
-"""Loads and changes of the project in any order, against the plain reference: a project is changed as safely as loaded.
+"""Loads and changes of the project in any order, against the plain reference: a change is as safe as a load.
 
-After every step that ends well prod's tables and files are exactly what the reference says by the rules of prod, and the
-branch's by those of the branch. A step that fails leaves prod as it was, and one that is killed is made good by the next.
+After every step that ends well prod's tables and files are exactly what the reference says by the rules of prod, and
+the branch's by those of the branch. A step that fails leaves prod as it was; one that is killed is made good by the next.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from tests.lab import Lab, Story, copy_project, environment_of, tell
 from tests.reference import Load, Reference
 from tests.variants import Variant
 
-# Each worker of a parallel run takes a part. A failure is not shrunk, at seconds a step that would take hours: the steps
-# are printed as they are. Without a number asked for, the sequences are the same every time.
+# Each worker of a parallel run takes a part. A failure is not shrunk, at seconds a step that would take hours: the
+# steps are printed as they are. Without a number asked for, the sequences are the same every time.
 PARTS = ("first", "second", "third", "fourth", "fifth")
 ASKED_FOR = os.environ.get("PROPERTY_EXAMPLES")
 EXAMPLES = int(ASKED_FOR or "25") // len(PARTS)
