@@ -35,6 +35,15 @@ class DatabricksSettings:
 
 
 @dataclass(frozen=True)
+class ReportSettings:
+    """What a quality report needs to know: no value of these is wrong, so that a run that can't begin has one, too."""
+
+    gateway: str
+    environment: str
+    folder: Path
+
+
+@dataclass(frozen=True)
 class Settings:
     """What a run needs to know. Shares are fractions of 1.
 
@@ -84,6 +93,16 @@ class Allowed:
 NOTHING_ALLOWED = Allowed()
 
 
+def load_report_settings() -> ReportSettings:
+    """Reads the settings of the quality reports."""
+    _load_dotenv()
+    return ReportSettings(
+        gateway=os.environ.get("DATABASE_TYPE") or "duckdb",
+        environment=os.environ.get("ENVIRONMENT", "dev"),
+        folder=_path("QUALITY_REPORTS_PATH", "data/quality_reports"),
+    )
+
+
 def load_settings(inputs: str | None = None) -> Settings:
     """Reads the settings and puts the resolved DUCKDB_PATH into the environment, where config.yaml looks for it.
 
@@ -93,17 +112,15 @@ def load_settings(inputs: str | None = None) -> Settings:
     Raises:
         SettingsError: A value is of the wrong form, or the databricks gateway lacks what it needs.
     """
-    load_dotenv(PROJECT_ROOT / ".env", override=False)
-    # SQLMesh would read .env once more and let it win over the environment.
-    os.environ["PYTHON_DOTENV_DISABLED"] = "1"
+    of_reports = load_report_settings()
     settings = Settings(
         gateway=_choice("DATABASE_TYPE", "duckdb", GATEWAYS),
-        environment=os.environ.get("ENVIRONMENT", "dev"),
+        environment=of_reports.environment,
         production_branches=tuple(filter(None, [os.environ.get("PROD_BRANCH")])) or ("main", "master"),
         duckdb_path=_path("DUCKDB_PATH", "data/duckdb/lending_club.duckdb"),
         input_path=Path(inputs).resolve() if inputs else _path("INPUT_PATH", "data/inputs"),
         output_path=_path("OUTPUT_PATH", "data/outputs"),
-        quality_reports_path=_path("QUALITY_REPORTS_PATH", "data/quality_reports"),
+        quality_reports_path=of_reports.folder,
         feed_encoding=os.environ.get("FEED_ENCODING", "utf-8"),
         max_removed_share=_share("MAX_REMOVED_SHARE", 0.5),
         max_rejected_share=_share("MAX_REJECTED_SHARE", 0.1),
@@ -117,6 +134,12 @@ def load_settings(inputs: str | None = None) -> Settings:
     os.environ["DUCKDB_PATH"] = str(settings.duckdb_path)
     os.environ["DATABASE_TYPE"] = settings.gateway
     return settings
+
+
+def _load_dotenv() -> None:
+    load_dotenv(PROJECT_ROOT / ".env", override=False)
+    # SQLMesh would read .env once more and let it win over the environment.
+    os.environ["PYTHON_DOTENV_DISABLED"] = "1"
 
 
 def databricks_of(settings: Settings) -> DatabricksSettings:

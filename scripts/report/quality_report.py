@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
-from scripts.errors import PipelineError, first_line
+from scripts.errors import PipelineError, for_files
 from scripts.export import write_atomically
 from scripts.report import console as report_console
 from scripts.report import figures as sql
@@ -146,7 +146,7 @@ def _sections(record: RunRecord, warehouse: Warehouse | None) -> Report:
         try:
             return read(warehouse, *arguments)
         except Exception as error:
-            problems[name] = f"Could not be read: {first_line(error)}"
+            problems[name] = f"Could not be read: {_first_line_for_files(error)}"
             return None
 
     older = "standing_on_older_version"
@@ -167,8 +167,12 @@ def _reach(warehouse: Warehouse) -> str | None:
     try:
         warehouse.fetch("SELECT 1")
     except Exception as error:
-        return f"The warehouse could not be reached: {first_line(error)}"
+        return f"The warehouse could not be reached: {_first_line_for_files(error)}"
     return None
+
+
+def _first_line_for_files(error: Exception) -> str:
+    return for_files(error).splitlines()[0]
 
 
 def _count_tests(audits: list[AuditOutcome]) -> dict[str, int]:

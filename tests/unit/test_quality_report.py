@@ -414,13 +414,24 @@ def test_no_name_and_no_balance_reaches_the_report(lab: Lab, tmp_path: Path) -> 
         ("A-17", "A-17"),
         ("abc", "abc"),
         ("12 34", "12 34"),
+        ("123-456", "123-456"),
+        ("A.5", "A.5"),
         ("Jane Doe", "Xxxx Xxx"),
         ("Łukasz O'Neil 3rd", "Xxxxxx X'Xxxx 3xx"),
+        ("777123.45", "999999.99"),
+        ("-5000", "-9999"),
+        ("1 250,00", "9 999,99"),
+        ("€ 12", "€ 99"),
         ("k" * 100, "k" * 63 + "…"),
     ],
 )
-def test_key_of_several_words_is_shown_by_its_shape(key: str, shown: str) -> None:
+def test_a_key_that_may_be_a_name_or_a_balance_is_shown_by_its_shape(key: str, shown: str) -> None:
     assert figures.shown_key(key) == shown
+
+
+@pytest.mark.parametrize(("key", "shown"), [("Jane", "Xxxx"), ("田中", "xx"), ("C-20", "C-20"), ("", "")])
+def test_a_word_is_no_customer_s_key(key: str, shown: str) -> None:
+    assert figures.shown_key(key, "customer") == shown
 
 
 class DeadWarehouse(DuckDBWarehouse):
