@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from pathlib import PurePath
 from typing import Any
@@ -46,6 +47,11 @@ def summary(report: Report) -> str:
     if sums["gone"]:
         sentence.append(f"{count(sums['gone'], 'key', 'keys')} gone")
     return "; ".join(sentence) + "."
+
+
+def first_sentence(message: str) -> str:
+    """What an error says first."""
+    return re.split(r"(?<=[.!?])\s|\n", message.strip(), maxsplit=1)[0]
 
 
 def number(value: float | None) -> str:
