@@ -45,7 +45,7 @@ def print_status(settings: Settings, console: Console) -> bool:
 
 def _findings(settings: Settings) -> Iterable[Finding]:
     yield from _inputs(settings)
-    yield _last_run(settings)
+    yield from _last_run(settings)
     try:
         warehouse = open_warehouse(settings)
     except PipelineError as error:
@@ -72,20 +72,24 @@ def _inputs(settings: Settings) -> Iterable[Finding]:
         yield Finding("inputs", f"{settings.input_path}")
 
 
-def _last_run(settings: Settings) -> Finding:
+def _last_run(settings: Settings) -> Iterable[Finding]:
     """What the newest report says, of a run that failed, too: no database needs to be had for it."""
-    name, path = "last run", latest_report_path(settings.quality_reports_path)
+    path = latest_report_path(settings.quality_reports_path)
     if path is None:
-        return Finding(name, f"no report in {settings.quality_reports_path}", "It is written by a run.")
+        yield Finding("report", f"none in {settings.quality_reports_path}", "It is written by a run.")
+        return
     try:
         report = latest_report(settings.quality_reports_path)
     except PipelineError as error:
-        return Finding(name, f"{path} can't be read", str(error))
-    detail = f"{wording.moment(report['finished_at'])}: {wording.headline(report)}"
-    if report["status"] != "failed":
-        return Finding(name, f"{detail} ({path})")
-    why = wording.first_sentence(report["error"])
-    return Finding(name, f"{detail}. {why} ({path})", "See it with `python -m scripts.pipeline report --latest`.")
+        yield Finding("report", f"{path} can't be read", str(error))
+        return
+    ended = f"{wording.moment(report['finished_at'])}: {wording.headline(report)}"
+    if report["status"] == "failed":
+        remedy = "See it with `python -m scripts.pipeline report --latest`."
+        yield Finding("last run", f"{ended}. {wording.first_sentence(report['error'])}", remedy)
+    else:
+        yield Finding("last run", ended)
+    yield Finding("report", f"{path}: {report['verdict']}")
 
 
 def _landing(warehouse: Warehouse) -> Iterable[Finding]:

@@ -58,7 +58,7 @@ def assert_told(folder: Path, failed: Result, code: int, sentence: str) -> None:
     (line,) = (line for line in status.output.splitlines() if "last run" in line)
     assert line.startswith("!")
     assert f"UTC: The run failed. {sentence}" in line
-    assert str(path) in line
+    assert f"{path}: failed" in status.output
 
 
 def test_a_refused_feed(folder: Path) -> None:
