@@ -271,6 +271,7 @@ class Job:
             refuse_broken_promises(self.project.context)
 
     def ingest(self, as_of: datetime | None, allowed: Allowed) -> None:
+        from scripts.ingest.guards import large_removals
         from scripts.ingest.load import ingest
         from scripts.report.wording import count
 
@@ -282,6 +283,9 @@ class Job:
                 as_of=as_of,
                 reopen=self.project.reopen,
                 allowed=allowed,
+            )
+            self.record.large_removals = large_removals(
+                self.warehouse, self.record.loads, self.settings.warn_removed_share
             )
         for load in self.record.loads:
             console.print(

@@ -52,6 +52,7 @@ class Settings:
         environment: Label of the reports (ENVIRONMENT).
         production_branches: Git branches from which prod is deployed (PROD_BRANCH).
         max_removed_share: A load that removes a larger share of the known keys is refused.
+        warn_removed_share: A load that removes a larger share of them is taken, with a warning.
         max_rejected_share: A file with a larger share of malformed lines is refused.
         max_quarantined_share: A load is refused that would keep a larger share of what it brings, of the accounts or of
             a mart's rows out of the marts.
@@ -68,6 +69,7 @@ class Settings:
     quality_reports_path: Path
     feed_encoding: str
     max_removed_share: float
+    warn_removed_share: float
     max_rejected_share: float
     max_quarantined_share: float
     max_column_shift: float
@@ -123,6 +125,7 @@ def load_settings(inputs: str | None = None) -> Settings:
         quality_reports_path=of_reports.folder,
         feed_encoding=os.environ.get("FEED_ENCODING", "utf-8"),
         max_removed_share=_share("MAX_REMOVED_SHARE", 0.5),
+        warn_removed_share=_share("WARN_REMOVED_SHARE", 0.05),
         max_rejected_share=_share("MAX_REJECTED_SHARE", 0.1),
         max_quarantined_share=_share("MAX_QUARANTINED_SHARE", 0.2),
         max_column_shift=_share("MAX_COLUMN_SHIFT", 0.5),

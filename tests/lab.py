@@ -112,14 +112,6 @@ class Lab:
     def failed_audits(self) -> list[str]:
         return [f"{a.model}: {a.audit}" for a in self.job.record.audits if a.severity == "error" and not a.passed]
 
-    def warned_audits(self) -> dict[str, int]:
-        """Non-blocking audits that found something, with the number of rows."""
-        return {
-            f"{a.model}: {a.audit.partition('(')[0]}": a.failed_count
-            for a in self.job.record.audits
-            if a.severity == "warn" and not a.passed
-        }
-
     def assert_equals(self, reference: Reference) -> None:
         """Checks every table, row for row."""
         assert_same_tables(reference.tables(), self.tables())
