@@ -1,8 +1,15 @@
-"""What goes wrong, in sentences for the person at the keyboard, and the exit code that it ends with."""
+"""What goes wrong, in sentences for the person at the keyboard, and the exit code that it ends with.
+
+A message may quote what was received, names and balances, too. The terminal shows it whole; what goes into a file goes
+through `for_files`, which leaves the quotes out.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator, Sequence
+
+import duckdb
 
 # An error class of Spark, Delta or Databricks, with the first sentence behind it. Both may stand behind the name of a
 # Java exception, which may itself stand behind the class.
@@ -14,6 +21,33 @@ _ERROR_CLASS = re.compile(
 _PY4J = re.compile(r"An error occurred while calling \S+\s*: ")
 _STACK_FRAME = "\n\tat "
 
+_LEFT_OUT = "[left out: it may quote rows]"
+# Raised before a row is read: they know names of tables, columns and files only.
+_KNOWS_NO_ROWS = (
+    OSError,
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.ConnectionException,
+    duckdb.IOException,
+    duckdb.OutOfMemoryException,
+    duckdb.ParserException,
+    duckdb.PermissionException,
+    duckdb.SyntaxException,
+    duckdb.TransactionException,
+)
+# The same of Spark: the class of "syntax error or access rule violation".
+_ABOUT_SQL = re.compile(r"SQLSTATE: 42")
+_FRAMEWORK = ("sqlmesh", "sqlglot")
+
+
+EXIT_CODES = {
+    1: "a step failed, or something asks to be mended",
+    2: "wrong usage",
+    3: "the feed was refused, nothing was written",
+    4: "a setting is wrong, or a deploy was refused; nothing was written",
+    5: "a model or a blocking audit failed; history and marts are as they were",
+}
+
 
 class PipelineError(Exception):
     """A step failed: the message says what, where, and what to do.
@@ -21,13 +55,15 @@ class PipelineError(Exception):
     Attributes:
         what: The message without its remedy.
         remedy: What to do, where that is told apart.
+        quotes: Parts of the message that may hold rows: text of a feed, and errors whose words it repeats. What the
+            error that caused this one says is known to be among them.
     """
 
     exit_code = 1
 
-    def __init__(self, what: str, remedy: str = "") -> None:
+    def __init__(self, what: str, remedy: str = "", *, quotes: Sequence[str | BaseException] = ()) -> None:
         super().__init__(f"{what} {remedy}" if remedy else what)
-        self.what, self.remedy = what, remedy
+        self.what, self.remedy, self.quotes = what, remedy, quotes
 
 
 class WrongUsageError(PipelineError):
@@ -77,3 +113,39 @@ def reason(error: BaseException | str) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of what an error says."""
     return reason(error).splitlines()[0]
+
+
+def for_files(error: BaseException) -> str:
+    """What an error says without what it may quote of the rows: the only form of it that may stand in a file."""
+    if isinstance(error, PipelineError):
+        return without_quotes(str(error), [*error.quotes, *causes(error)])
+    for inner in causes(error):
+        return for_files(inner)
+    said = reason(error)
+    if isinstance(error, _KNOWS_NO_ROWS) or type(error).__module__.startswith(_FRAMEWORK) or not str(error).strip():
+        return said
+    found = _ERROR_CLASS.search(str(error))
+    if found and _ABOUT_SQL.search(str(error)):
+        return said
+    return f"{found['name'] if found else type(error).__name__} {_LEFT_OUT}"
+
+
+def without_quotes(text: str, quotes: Iterable[str | BaseException]) -> str:
+    """A text without these parts of it, and with what it repeats of these errors as it may stand in a file."""
+    written: dict[str, str] = {}
+    for quote in quotes:
+        if isinstance(quote, str):
+            written[quote] = _LEFT_OUT
+        else:
+            written |= dict.fromkeys((str(quote), reason(quote), first_line(quote)), for_files(quote))
+    for said in sorted(filter(None, written), key=len, reverse=True):
+        if said not in written[said]:
+            text = text.replace(said, written[said])
+    return text
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error that led to this one, the one that led to that, and so on."""
+    while inner := error.__cause__ or error.__context__:
+        yield inner
+        error = inner

@@ -5,11 +5,13 @@ from __future__ import annotations
 import atexit
 import gc
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from functools import wraps
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 from uuid import uuid4
@@ -19,9 +21,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from scripts.clock import end_of_window, timestamp_literal, utc_now
-from scripts.errors import PipelineError
+from scripts.errors import EXIT_CODES, PipelineError, for_files
 from scripts.results import AuditOutcome, RunRecord
-from scripts.settings import PROJECT_ROOT, Allowed, Settings, load_settings
+from scripts.settings import PROJECT_ROOT, Allowed, ReportSettings, Settings, load_report_settings, load_settings
 
 console = Console(highlight=False)
 
@@ -127,15 +129,15 @@ def run(
     replace: bool,
 ) -> None:
     """The whole job: ingest, models, exports, quality report."""
-    settings = load_settings(inputs)
-    with job(settings) as current:
+    with job(inputs) as current:
+        publishes = current.settings.gateway == "databricks"
         current.check_deploy(deploy, breaking)
-        if settings.gateway == "databricks":
+        if publishes:
             current.check_publish_target(replace)
         current.ingest(as_of, allowed)
         current.transform(as_of, full_refresh)
         current.export()
-        if settings.gateway == "databricks":
+        if publishes:
             current.publish(replace)
 
 
@@ -146,7 +148,7 @@ def run(
 @steps
 def ingest(as_of: datetime | None, inputs: str | None, allowed: Allowed) -> None:
     """Take the feeds into the landing zone; `transform` or `sqlmesh run` brings them to the marts."""
-    with job(load_settings(inputs), reports=False) as current:
+    with job(inputs, reports=False) as current:
         current.ingest(as_of, allowed)
 
 
@@ -158,7 +160,7 @@ def ingest(as_of: datetime | None, inputs: str | None, allowed: Allowed) -> None
 @steps
 def transform(as_of: datetime | None, full_refresh: bool, deploy: bool, breaking: bool) -> None:
     """Plan what changed in the project and run the models for what was loaded."""
-    with job(load_settings()) as current:
+    with job() as current:
         current.check_deploy(deploy, breaking)
         current.transform(as_of, full_refresh)
 
@@ -183,7 +185,7 @@ def plan(breaking: bool, options: tuple[str, ...]) -> None:
 @steps
 def export() -> None:
     """Write the marts as they stand to OUTPUT_PATH as CSV and Parquet, with a manifest."""
-    with job(load_settings(), reports=False) as current:
+    with job(reports=False) as current:
         current.export()
 
 
@@ -192,7 +194,7 @@ def export() -> None:
 @steps
 def publish(replace: bool) -> None:
     """Put the marts on Databricks as <DATABRICKS_CATALOG>.<DATABRICKS_SCHEMA>.account_summary and .customer_profile."""
-    with job(load_settings(), reports=False) as current:
+    with job(reports=False) as current:
         current.publish(replace)
 
 
@@ -211,13 +213,12 @@ def check() -> None:
 @steps
 def report(latest: bool, full: bool) -> None:
     """Audit the models as they stand and write a quality report."""
-    settings = load_settings()
     if latest:
         from scripts.report.quality_report import latest_report, print_report
 
-        print_report(latest_report(settings.quality_reports_path), console)
+        print_report(latest_report(load_report_settings().folder), console)
         return
-    with job(settings) as current:
+    with job() as current:
         current.audit(full)
 
 
@@ -227,7 +228,7 @@ def report(latest: bool, full: bool) -> None:
 @steps
 def audit(models: tuple[str, ...], audits: tuple[str, ...]) -> None:
     """Audit all rows of all time as they stand; nothing is written, no report either."""
-    with job(load_settings(), reports=False) as current:
+    with job(reports=False) as current:
         current.audit(full=True, models=models, audits=audits)
 
 
@@ -244,14 +245,11 @@ def status() -> None:
 class Job:
     """One run in one process: its steps share the SQLMesh project, the warehouse and the record of what they did."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, record: RunRecord) -> None:
         # Importing SQLMesh takes seconds: only commands that need it do.
         from scripts.transform import open_project
 
-        self.settings = settings
-        self.record = RunRecord(
-            run_id=uuid4().hex, environment=settings.environment, gateway=settings.gateway, started_at=utc_now()
-        )
+        self.settings, self.record = settings, record
         warn_of_others_tables(settings)
         self.project = open_project(settings, console)
         self.warehouse = self.project.warehouse
@@ -273,6 +271,7 @@ class Job:
             refuse_broken_promises(self.project.context)
 
     def ingest(self, as_of: datetime | None, allowed: Allowed) -> None:
+        from scripts.ingest.guards import large_removals
         from scripts.ingest.load import ingest
         from scripts.report.wording import count
 
@@ -284,6 +283,9 @@ class Job:
                 as_of=as_of,
                 reopen=self.project.reopen,
                 allowed=allowed,
+            )
+            self.record.large_removals = large_removals(
+                self.warehouse, self.record.loads, self.settings.warn_removed_share
             )
         for load in self.record.loads:
             console.print(
@@ -381,26 +383,6 @@ class Job:
                 "`python -m scripts.pipeline run --full-refresh` rebuilds all of them from the landing zone."
             )
 
-    def finish(self, error: BaseException | None) -> None:
-        """Closes the record, writes the quality report and prints the summary."""
-        from scripts.report.quality_report import build_report, print_report, write_report
-
-        self.record.status = "failed" if error else "succeeded"
-        self.record.error = str(error) or type(error).__name__ if error else None
-        self.record.finished_at = utc_now()
-        report = build_report(self.record, self.warehouse)
-        try:
-            path = write_report(report, self.settings.quality_reports_path)
-        except PipelineError as unwritten:
-            if error is None:
-                raise
-            console.print(f"\n{unwritten}", markup=False, soft_wrap=True)
-            return
-        if error is None:
-            console.print()
-            print_report(report, console)
-        console.print(f"\nQuality report: {path.with_suffix('.html')}", markup=False, soft_wrap=True)
-
     def close(self) -> None:
         self.warehouse.close()
         self.project.close()
@@ -458,32 +440,74 @@ def _sentences(outcomes: Iterable[AuditOutcome]) -> str:
 
 
 @contextmanager
-def job(settings: Settings, *, reports: bool = True) -> Iterator[Job]:
-    """Opens a job, and ends it with its report, whether its steps went well or not."""
-    current = Job(settings)
+def job(inputs: str | None = None, *, reports: bool = True) -> Iterator[Job]:
+    """Opens a job, and ends it with its report, whether its steps went well or not, or it could not even begin."""
+    of_reports = load_report_settings()
+    record = begin_record(of_reports)
+    current = None
     with ExitStack() as closing:
-        closing.callback(current.close)
-        if settings.gateway == "databricks":
-            from scripts.warehouse.query_history import recorded_statements
-
-            closing.enter_context(recorded_statements(current.record.statements))
         try:
+            current = Job(load_settings(inputs), record)
+            closing.callback(current.close)
+            if current.settings.gateway == "databricks":
+                from scripts.warehouse.query_history import recorded_statements
+
+                closing.enter_context(recorded_statements(record.statements))
             yield current
         except BaseException as error:
             if reports:
-                current.finish(error)
+                finish(record, current, of_reports.folder, error)
             raise
         if reports:
-            current.finish(None)
+            finish(record, current, of_reports.folder)
+
+
+def begin_record(of_reports: ReportSettings) -> RunRecord:
+    """The record of a run that begins now."""
+    return RunRecord(uuid4().hex, of_reports.environment, of_reports.gateway, started_at=utc_now())
+
+
+def finish(record: RunRecord, ended: Job | None, folder: Path, error: BaseException | None = None) -> None:
+    """Closes the record, writes the quality report and prints the summary.
+
+    Args:
+        ended: None where the job could not be opened.
+    """
+    from scripts.report.quality_report import build_report, print_report, write_report
+
+    record.status = "failed" if error else "succeeded"
+    record.error = for_files(error) if error else None
+    record.finished_at = utc_now()
+    report = build_report(record, ended.warehouse if ended else None)
+    try:
+        path = write_report(report, folder)
+    except PipelineError as unwritten:
+        if error is None:
+            raise
+        console.print(f"\n{unwritten}", markup=False, soft_wrap=True)
+        return
+    if error is None:
+        console.print()
+        print_report(report, console)
+    console.print(f"\nQuality report: {path.with_suffix('.html')}", markup=False, soft_wrap=True)
 
 
 def main() -> None:
-    """The command line in a process of its own."""
+    """The command line in a process of its own; where it fails, its last line names the exit code."""
     # SQLMesh holds millions of small objects. To look through them again and again, and once more at the end, takes a
     # quarter of a small run.
     gc.set_threshold(50_000)
     atexit.register(gc.freeze)
-    cli()
+    code: Any = 1
+    try:
+        cli()
+    except SystemExit as ended:
+        code = ended.code
+    except Exception:
+        traceback.print_exc()
+    if meaning := EXIT_CODES.get(code):
+        console.print(f"Exit code {code}: {meaning}.", soft_wrap=True)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -124,7 +124,8 @@ def _replace(target: DatabricksWarehouse, schema: str, mart: Mart, query: str, o
     if arrived != expected:
         raise PipelineError(
             f"{table} holds {arrived[0]:,} rows with totals {arrived[1:]}, the mart {expected[0]:,} with "
-            f"{expected[1:]}. Another run may have changed the mart meanwhile: publish again."
+            f"{expected[1:]}. Another run may have changed the mart meanwhile: publish again.",
+            quotes=[str(arrived[1:]), str(expected[1:])],  # of one account the total is its balance
         )
     return PublishedTable(table, int(arrived[0]))
 

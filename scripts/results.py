@@ -33,6 +33,16 @@ class FeedLoad:
 
 
 @dataclass(frozen=True)
+class Removal:
+    """A file that removed a larger share of the keys known before than goes without a warning (`warn_share`)."""
+
+    feed: str
+    gone_count: int
+    known_key_count: int
+    warn_share: float
+
+
+@dataclass(frozen=True)
 class AuditOutcome:
     """Result of one audit of one model.
 
@@ -115,6 +125,7 @@ class RunRecord:
     execution_time: datetime | None = None
     error: str | None = None
     loads: list[FeedLoad] = field(default_factory=list)
+    large_removals: list[Removal] = field(default_factory=list)
     audits: list[AuditOutcome] = field(default_factory=list)
     models: list[ModelOutcome] = field(default_factory=list)
     statements: list[StatementOutcome] = field(default_factory=list)

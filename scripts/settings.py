@@ -35,6 +35,15 @@ class DatabricksSettings:
 
 
 @dataclass(frozen=True)
+class ReportSettings:
+    """What a quality report needs to know: no value of these is wrong, so that a run that can't begin has one, too."""
+
+    gateway: str
+    environment: str
+    folder: Path
+
+
+@dataclass(frozen=True)
 class Settings:
     """What a run needs to know. Shares are fractions of 1.
 
@@ -43,6 +52,7 @@ class Settings:
         environment: Label of the reports (ENVIRONMENT).
         production_branches: Git branches from which prod is deployed (PROD_BRANCH).
         max_removed_share: A load that removes a larger share of the known keys is refused.
+        warn_removed_share: A load that removes a larger share of them is taken, with a warning.
         max_rejected_share: A file with a larger share of malformed lines is refused.
         max_quarantined_share: A load is refused that would keep a larger share of what it brings, of the accounts or of
             a mart's rows out of the marts.
@@ -59,6 +69,7 @@ class Settings:
     quality_reports_path: Path
     feed_encoding: str
     max_removed_share: float
+    warn_removed_share: float
     max_rejected_share: float
     max_quarantined_share: float
     max_column_shift: float
@@ -84,6 +95,16 @@ class Allowed:
 NOTHING_ALLOWED = Allowed()
 
 
+def load_report_settings() -> ReportSettings:
+    """Reads the settings of the quality reports."""
+    _load_dotenv()
+    return ReportSettings(
+        gateway=os.environ.get("DATABASE_TYPE") or "duckdb",
+        environment=os.environ.get("ENVIRONMENT", "dev"),
+        folder=_path("QUALITY_REPORTS_PATH", "data/quality_reports"),
+    )
+
+
 def load_settings(inputs: str | None = None) -> Settings:
     """Reads the settings and puts the resolved DUCKDB_PATH into the environment, where config.yaml looks for it.
 
@@ -93,19 +114,18 @@ def load_settings(inputs: str | None = None) -> Settings:
     Raises:
         SettingsError: A value is of the wrong form, or the databricks gateway lacks what it needs.
     """
-    load_dotenv(PROJECT_ROOT / ".env", override=False)
-    # SQLMesh would read .env once more and let it win over the environment.
-    os.environ["PYTHON_DOTENV_DISABLED"] = "1"
+    of_reports = load_report_settings()
     settings = Settings(
         gateway=_choice("DATABASE_TYPE", "duckdb", GATEWAYS),
-        environment=os.environ.get("ENVIRONMENT", "dev"),
+        environment=of_reports.environment,
         production_branches=tuple(filter(None, [os.environ.get("PROD_BRANCH")])) or ("main", "master"),
         duckdb_path=_path("DUCKDB_PATH", "data/duckdb/lending_club.duckdb"),
         input_path=Path(inputs).resolve() if inputs else _path("INPUT_PATH", "data/inputs"),
         output_path=_path("OUTPUT_PATH", "data/outputs"),
-        quality_reports_path=_path("QUALITY_REPORTS_PATH", "data/quality_reports"),
+        quality_reports_path=of_reports.folder,
         feed_encoding=os.environ.get("FEED_ENCODING", "utf-8"),
         max_removed_share=_share("MAX_REMOVED_SHARE", 0.5),
+        warn_removed_share=_share("WARN_REMOVED_SHARE", 0.05),
         max_rejected_share=_share("MAX_REJECTED_SHARE", 0.1),
         max_quarantined_share=_share("MAX_QUARANTINED_SHARE", 0.2),
         max_column_shift=_share("MAX_COLUMN_SHIFT", 0.5),
@@ -117,6 +137,12 @@ def load_settings(inputs: str | None = None) -> Settings:
     os.environ["DUCKDB_PATH"] = str(settings.duckdb_path)
     os.environ["DATABASE_TYPE"] = settings.gateway
     return settings
+
+
+def _load_dotenv() -> None:
+    load_dotenv(PROJECT_ROOT / ".env", override=False)
+    # SQLMesh would read .env once more and let it win over the environment.
+    os.environ["PYTHON_DOTENV_DISABLED"] = "1"
 
 
 def databricks_of(settings: Settings) -> DatabricksSettings:

@@ -175,7 +175,7 @@ def gateway_job(gateway: str, folder: Path) -> Iterator[Job]:
         "INPUT_PATH": str(folder / "inputs"),
         "OUTPUT_PATH": str(folder / "outputs"),
     }
-    with job(load_settings(), reports=False) as current:
+    with job(reports=False) as current:
         try:
             yield current
         finally:

@@ -22,6 +22,7 @@ class RunConsole(NoopConsole):
     Attributes:
         models: Outcomes in the order of evaluation; a model evaluated for two windows has two.
         failures: One sentence per failed model, with the failed audits.
+        quotes: What of these may not be written to files: errors, and texts of unknown origin.
     """
 
     def __init__(self, console: Console) -> None:
@@ -29,6 +30,7 @@ class RunConsole(NoopConsole):
         self.rich_console = console
         self.models: list[ModelOutcome] = []
         self.failures: list[str] = []
+        self.quotes: list[str | BaseException] = []
 
     def plan(self, plan_builder: PlanBuilder, *args: Any, **kwargs: Any) -> None:
         """Says which models of an environment change, and how, before the plan is applied."""
@@ -59,6 +61,7 @@ class RunConsole(NoopConsole):
 
     def log_failed_models(self, errors: list[NodeExecutionFailedError[Any]]) -> None:
         self.failures.extend(_sentence(error) for error in errors)
+        self.quotes.extend(error.__cause__ or error for error in errors)
 
     def log_warning(self, short_message: str, *args: Any, **kwargs: Any) -> None:
         # Failed audits stand behind their model's line and in the report; a first plan is meant to backfill nothing.
@@ -67,6 +70,7 @@ class RunConsole(NoopConsole):
 
     def log_error(self, message: str, *args: Any, **kwargs: Any) -> None:
         self.failures.append(reason(message))
+        self.quotes.append(self.failures[-1])
 
 
 def _changes(plan: Plan) -> list[str]:

@@ -45,6 +45,7 @@ def print_status(settings: Settings, console: Console) -> bool:
 
 def _findings(settings: Settings) -> Iterable[Finding]:
     yield from _inputs(settings)
+    yield from _last_run(settings)
     try:
         warehouse = open_warehouse(settings)
     except PipelineError as error:
@@ -71,6 +72,26 @@ def _inputs(settings: Settings) -> Iterable[Finding]:
         yield Finding("inputs", f"{settings.input_path}")
 
 
+def _last_run(settings: Settings) -> Iterable[Finding]:
+    """What the newest report says, of a run that failed, too: no database needs to be had for it."""
+    path = latest_report_path(settings.quality_reports_path)
+    if path is None:
+        yield Finding("report", f"none in {settings.quality_reports_path}", "It is written by a run.")
+        return
+    try:
+        report = latest_report(settings.quality_reports_path)
+    except PipelineError as error:
+        yield Finding("report", f"{path} can't be read", str(error))
+        return
+    ended = f"{wording.moment(report['finished_at'])}: {wording.headline(report)}"
+    if report["status"] == "failed":
+        remedy = "See it with `python -m scripts.pipeline report --latest`."
+        yield Finding("last run", f"{ended}. {wording.first_sentence(report['error'])}", remedy)
+    else:
+        yield Finding("last run", ended)
+    yield Finding("report", f"{path}: {report['verdict']}")
+
+
 def _landing(warehouse: Warehouse) -> Iterable[Finding]:
     loads, newest = warehouse.fetch("SELECT COUNT(DISTINCT loaded_at), MAX(loaded_at) FROM landing.load")[0]
     if not loads:
@@ -79,7 +100,7 @@ def _landing(warehouse: Warehouse) -> Iterable[Finding]:
     yield Finding("loads", f"{loads:,} taken, the newest dated {newest} UTC")
     ran = warehouse.fetch("SELECT finished_at, execution_time FROM landing.run ORDER BY finished_at DESC LIMIT 1")
     if ran:
-        yield Finding("last run", f"ended well at {ran[0][0]:%Y-%m-%d %H:%M:%S} UTC, up to {ran[0][1]} UTC")
+        yield Finding("last success", f"ended at {ran[0][0]:%Y-%m-%d %H:%M:%S} UTC, up to {ran[0][1]} UTC")
     pending = sorted({loaded_at for feed in FEEDS for loaded_at, *_ in missing_loads(warehouse, feed)})
     if pending:
         yield Finding(
@@ -125,10 +146,3 @@ def _outputs(settings: Settings) -> Iterable[Finding]:
     torn = check_outputs(settings.output_path)
     remedy = f"{' '.join(torn)} Run `python -m scripts.pipeline export`." if torn else ""
     yield Finding("exports", f"{settings.output_path}", remedy)
-    if latest_report_path(settings.quality_reports_path) is None:
-        yield Finding("report", f"none in {settings.quality_reports_path}", "It is written by a run.")
-        return
-    newest = latest_report(settings.quality_reports_path)
-    failed = newest["status"] == "failed"
-    remedy = "See it with `python -m scripts.pipeline report --latest`." if failed else ""
-    yield Finding("report", f"{latest_report_path(settings.quality_reports_path)}: {newest['verdict']}", remedy)

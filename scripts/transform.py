@@ -203,7 +203,8 @@ class Project:
         failures = self._console.failures or [fallback]
         return BlockingAuditError(
             "\n\n".join(failures)
-            + "\n\nWhat stands after it is as it was before this run. Mend the cause and run again."
+            + "\n\nWhat stands after it is as it was before this run. Mend the cause and run again.",
+            quotes=self._console.quotes,
         )
 
 

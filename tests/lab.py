@@ -19,15 +19,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from sqlmesh.core.snapshot import SnapshotEvaluator
 from sqlmesh.utils.date import to_datetime
 
-from scripts.clock import utc_now
-from scripts.pipeline import Job
-from scripts.results import AuditOutcome, FeedLoad, RunRecord
-from scripts.settings import PROJECT_ROOT, Allowed, load_settings
+from scripts.pipeline import Job, begin_record
+from scripts.results import AuditOutcome, FeedLoad
+from scripts.settings import PROJECT_ROOT, Allowed, load_report_settings, load_settings
 from scripts.sqlmesh_console import model_name
 from scripts.warehouse import Warehouse
 from scripts.warehouse.duckdb import DuckDBWarehouse
@@ -75,7 +73,7 @@ class Lab:
 
     def open(self) -> None:
         """Starts as the next process would."""
-        self.job = Job(load_settings(str(self.inputs)))
+        self.job = Job(load_settings(str(self.inputs)), begin_record(load_report_settings()))
 
     def take(self, load: Load, *, full_refresh: bool = False) -> None:
         write_feeds(load, self.inputs)
@@ -99,8 +97,7 @@ class Lab:
 
     def _begin_run(self) -> None:
         """A job is one run; a lab's job serves for many, each with a record of its own."""
-        record = self.job.record
-        self.job.record = RunRecord(uuid4().hex, record.environment, record.gateway, started_at=utc_now())
+        self.job.record = begin_record(load_report_settings())
 
     def rows(self, table: str) -> Rows:
         return rows_of(self.job.warehouse, table)
@@ -114,14 +111,6 @@ class Lab:
 
     def failed_audits(self) -> list[str]:
         return [f"{a.model}: {a.audit}" for a in self.job.record.audits if a.severity == "error" and not a.passed]
-
-    def warned_audits(self) -> dict[str, int]:
-        """Non-blocking audits that found something, with the number of rows."""
-        return {
-            f"{a.model}: {a.audit.partition('(')[0]}": a.failed_count
-            for a in self.job.record.audits
-            if a.severity == "warn" and not a.passed
-        }
 
     def assert_equals(self, reference: Reference) -> None:
         """Checks every table, row for row."""

@@ -41,13 +41,7 @@ MODEL (
       end_column := valid_to_at,
       condition := @version_changed_in_window()
     ),
-    scd2_no_overlap(key := account_id),
-    stands_on_older_version(
-      key := account_id,
-      received_key := account_key,
-      valid := staging.stg_account,
-      quarantine := staging.quarantine_account
-    )
+    scd2_no_overlap(key := account_id)
   )
 );
 

@@ -37,13 +37,7 @@ MODEL (
       end_column := valid_to_at,
       condition := @version_changed_in_window()
     ),
-    scd2_no_overlap(key := customer_id),
-    stands_on_older_version(
-      key := customer_id,
-      received_key := customer_key,
-      valid := staging.stg_customer,
-      quarantine := staging.quarantine_customer
-    )
+    scd2_no_overlap(key := customer_id)
   )
 );
 

@@ -68,7 +68,7 @@ def read_header(feed: Feed, path: Path, scan: FileScan) -> tuple[tuple[str, ...]
     expected = {_folded(name): column for name, column in zip(feed.header, feed.columns, strict=True)}
     folded = [_folded(name) for name in names]
     if sorted(folded) != sorted(expected):
-        raise FeedRefusedError(_wrong_header(feed, path, text, names, folded, set(expected)))
+        raise _wrong_header(feed, path, text, names, folded, set(expected))
     return tuple(expected[name] for name in folded), raw
 
 
@@ -76,26 +76,32 @@ def _folded(name: str) -> str:
     return name.strip().casefold()
 
 
-def _wrong_header(feed: Feed, path: Path, text: str, names: list[str], folded: list[str], expected: set[str]) -> str:
+def _wrong_header(
+    feed: Feed, path: Path, text: str, names: list[str], folded: list[str], expected: set[str]
+) -> FeedRefusedError:
     agreed = ",".join(feed.header)
     place = f"{path}, line 1"
     if not text.strip():
-        return f"{place} is blank. The header has to stand there: {agreed}."
+        return FeedRefusedError(f"{place} is blank. The header has to stand there: {agreed}.")
     if "\0" in text:
-        return (
+        return FeedRefusedError(
             f"{place} holds NUL characters: the file looks like UTF-16. Have it sent as UTF-8, or set "
             f"FEED_ENCODING=utf-16. The header has to be: {agreed}."
         )
     for delimiter, spoken in _OTHER_DELIMITERS.items():
         parts = {_folded(part.strip().strip('"')) for part in text.split(delimiter)}
         if len(parts) > 1 and parts & expected and not expected & set(folded):
-            return f"{place}: the columns are separated by {spoken}, not by a comma. Have it sent as: {agreed}."
+            return FeedRefusedError(
+                f"{place}: the columns are separated by {spoken}, not by a comma. Have it sent as: {agreed}."
+            )
     if not names:
-        return (
+        return FeedRefusedError(
             f"{place}: the header is not a line of CSV (a quote in it is not closed, or it does not end). "
             f"It has to be: {agreed}."
         )
-    problems = []
+    # Where the header is missing, line 1 is somebody's data.
+    line = repr(text.strip())
+    quotes, problems = [line], []
     missing = [name for name in feed.header if _folded(name) not in folded]
     extra = [name for name in names if _folded(name) not in expected]
     twice = [name for name, count in Counter(folded).items() if count > 1 and name in expected]
@@ -104,9 +110,11 @@ def _wrong_header(feed: Feed, path: Path, text: str, names: list[str], folded: l
     if extra:
         listed = ", ".join(name.strip() or "(a column without a name)" for name in extra)
         problems.append(f"not in the contract: {listed}")
+        quotes.append(problems[-1])
     if twice:
         problems.append("more than once: " + ", ".join(name for name in feed.header if _folded(name) in twice))
-    return (
-        f"{place}: the header is {text.strip()!r} and does not name the agreed columns ({'; '.join(problems)}). "
-        f"Have the file sent with exactly these columns, in any order: {agreed}."
+    return FeedRefusedError(
+        f"{place}: the header is {line} and does not name the agreed columns ({'; '.join(problems)}). "
+        f"Have the file sent with exactly these columns, in any order: {agreed}.",
+        quotes=quotes,
     )

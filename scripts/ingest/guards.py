@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from sqlglot import exp
 
 from macros.text import absent, of_form
+from scripts.clock import timestamp_literal
 from scripts.errors import FeedRefusedError
 from scripts.feeds import ACCOUNT, CUSTOMER, Feed
 from scripts.ingest.change_capture import CapturedChanges, ChangeCounts
 from scripts.ingest.outlook import Outlook
 from scripts.report.wording import words
+from scripts.results import FeedLoad, Removal
 from scripts.warehouse import Warehouse
 
 # Of fewer a share says nothing.
@@ -33,6 +36,16 @@ def refuse_truncated_feed(counts: ChangeCounts, path: Path, max_removed_share: f
             f"{max_removed_share:.0%} may leave at once): the file looks truncated. Ask for it again; if they are "
             "really gone, run once with --allow-removals, or set MAX_REMOVED_SHARE."
         )
+
+
+def large_removals(warehouse: Warehouse, loads: Iterable[FeedLoad], warn_share: float) -> list[Removal]:
+    """The files of a taken load that removed more of the known keys than goes without a warning."""
+    removals = [
+        Removal(load.feed, load.gone_count, _known_before(warehouse, load), warn_share)
+        for load in loads
+        if load.gone_count
+    ]
+    return [one for one in removals if _are_too_many(one.gone_count, one.known_key_count, warn_share)]
 
 
 def refuse_emptied_column(
@@ -90,6 +103,23 @@ def refuse_lost_rows(outlook: Outlook, inputs: Path, max_share: float) -> None:
                 f"({lost.total() / rows:.0%}; at most {max_share:.0%} may) by this load, though the accounts are still "
                 f"in the feed: {_counted(lost)}. {_REMEDY}"
             )
+
+
+def _known_before(warehouse: Warehouse, load: FeedLoad) -> int:
+    """Keys of its feed that were known before a load, from the log: each came new so many times, and left in between.
+
+    All rows of a key that comes new are new, so that as many rows as it has make one key.
+    """
+    rows = warehouse.fetch(
+        f"""
+        SELECT change_type, rows_for_key_count, COUNT(*)
+        FROM landing.{load.feed}
+        WHERE change_type IN ('new', 'gone') AND loaded_at < {timestamp_literal(load.loaded_at)}
+            AND loaded_at IN (SELECT loaded_at FROM landing.load WHERE feed = '{load.feed}')
+        GROUP BY change_type, rows_for_key_count
+        """
+    )
+    return sum(count // rows_for_key if change == "new" else -count for change, rows_for_key, count in rows)
 
 
 def _are_too_many(part: int, whole: int, max_share: float) -> bool:

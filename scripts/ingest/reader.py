@@ -17,7 +17,7 @@ from pathlib import Path
 import duckdb
 
 from macros.text import ABSENT_WORDS, WHITE_SPACE_CODE_POINTS
-from scripts.errors import FeedRefusedError
+from scripts.errors import FeedRefusedError, first_line
 from scripts.feeds import Feed
 from scripts.ingest.contract import PATTERN_CHARACTERS, check_file, read_header
 from scripts.ingest.reader_scan import BYTE_ORDER_MARK, ByteCounter, ByteCounts, encoding_name, scan_file
@@ -118,7 +118,7 @@ def read_feed(
     except _UNPARSED as error:
         with contextlib.suppress(duckdb.Error):  # inside a transaction, which the error has ended
             _drop(connection, rows_table, rejects_table)
-        raise FeedRefusedError(f"{path} cannot be parsed: {str(error).splitlines()[0]} Please report this.") from error
+        raise FeedRefusedError(f"{path} cannot be parsed: {first_line(error)} Please report this.") from error
     except OSError as error:
         _drop(connection, rows_table, rejects_table)
         raise FeedRefusedError(
@@ -333,5 +333,6 @@ def _check_rejected_share(connection: duckdb.DuckDBPyConnection, parsed: ParsedF
     raise FeedRefusedError(
         f"{parsed.path}: {parsed.rejected_count} of {parsed.data_line_count} data lines ({share:.1%}) are damaged, "
         f"more than the {max_share:.1%} allowed. The first: {examples}. Have the file sent again, or raise "
-        f"MAX_REJECTED_SHARE if the rest may be loaded without them."
+        f"MAX_REJECTED_SHARE if the rest may be loaded without them.",
+        quotes=[repr(text) for *_, text in shown],
     )

@@ -34,6 +34,10 @@ def print_report(report: Report, console: Console) -> None:
         _title(console, "What went wrong")
         for line in report["error"].splitlines():
             _line(console, Text(line, style="red"))
+    if text.warnings(report):
+        _title(console, "Warnings")
+        for warning in text.warnings(report):
+            _line(console, Text(warning["message"], style="yellow"))
     if report["problems"]:
         _title(console, "Parts of this report are missing")
         for sentence in dict.fromkeys(report["problems"].values()):

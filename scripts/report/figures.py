@@ -16,6 +16,8 @@ from scripts.warehouse import Warehouse
 SAMPLE_SIZE = 5
 _KEY_LENGTH = 64
 _SEVERAL_WORDS = re.compile(r"[^\W\d_]\S*\s+\S*[^\W\d_]")
+_NO_DIGIT = re.compile(r"^\D+$")
+_AMOUNT = re.compile(r"^(?!.*[^\W\d])(?=.*\d)(?:[+-]|.*[$€£¥]|.*[.,]\d)")  # no letter, and a sign, currency or fraction
 _STAGING_KEYS = {"customer": "CAST(s.customer_id AS VARCHAR)", "account": "s.account_id"}
 
 Report = dict[str, Any]
@@ -59,6 +61,7 @@ def quarantine_now(warehouse: Warehouse, feed: str) -> Report:
     )
     groups = _first_keys(
         warehouse,
+        feed,
         f"""
         WITH {_now(feed)},
         item AS (
@@ -87,6 +90,7 @@ def standing_on_older_version(warehouse: Warehouse, feed: str) -> Report:
     as_text = f"CAST(version.{key} AS VARCHAR)" if feed == "customer" else f"version.{key}"
     groups = _first_keys(
         warehouse,
+        feed,
         f"""
         WITH {_now(feed)},
         item AS (
@@ -104,6 +108,7 @@ def held_back(warehouse: Warehouse) -> Report:
     """Accounts with an open version whose customer was never known, or is gone."""
     groups = _first_keys(
         warehouse,
+        "account",
         """
         WITH open_customer AS (
           SELECT customer_id FROM snapshots.snap_customer WHERE valid_to_at IS NULL
@@ -137,6 +142,7 @@ def not_seen(warehouse: Warehouse, feed: str) -> Report:
     """Keys that the newest file of a feed lacks and that stay open: one of its unreadable lines may be theirs."""
     groups = _first_keys(
         warehouse,
+        feed,
         f"""
         WITH item AS (
           SELECT 'all' AS group_name, record_key, 1 AS row_count
@@ -203,8 +209,8 @@ def _now(feed: str) -> str:
         )"""
 
 
-def _first_keys(warehouse: Warehouse, with_item: str) -> dict[str, Report]:
-    """Per group of the CTE `item(group_name, record_key, row_count)`: keys, rows and the first keys in order."""
+def _first_keys(warehouse: Warehouse, feed: str, with_item: str) -> dict[str, Report]:
+    """Of a feed, per group of the CTE `item(group_name, record_key, row_count)`: keys, rows and the first keys."""
     rows = warehouse.fetch(f"""
         {with_item}
         SELECT group_name, key_total, row_total, record_key
@@ -222,18 +228,22 @@ def _first_keys(warehouse: Warehouse, with_item: str) -> dict[str, Report]:
     groups: dict[str, Report] = {}
     for name, keys, row_count, key in rows:
         group = groups.setdefault(name, {"keys": int(keys), "rows": int(row_count), "sample_keys": []})
-        group["sample_keys"].append(shown_key(str(key)))
+        group["sample_keys"].append(shown_key(str(key), feed))
     return groups
 
 
-def shown_key(key: str) -> str:
-    """A key as it may be shown: shortened; one of several words, which may be a name in the wrong column, by its shape.
+def shown_key(key: str, feed: str = "account") -> str:
+    """A key as it may be shown: shortened; one that may be a name or a balance in the wrong column, by its shape.
 
-    >>> shown_key("A-17"), shown_key("Jane Doe")
-    ('A-17', 'Xxxx Xxx')
+    Accounts come without names, so a single word may be the key of one; of a customer it is none.
+
+    >>> shown_key("A-17"), shown_key("Jane Doe"), shown_key("Jane", "customer"), shown_key("1250.00")
+    ('A-17', 'Xxxx Xxx', 'Xxxx', '9999.99')
     """
-    if _SEVERAL_WORDS.search(key):
+    if _SEVERAL_WORDS.search(key) or (feed == "customer" and _NO_DIGIT.search(key)):
         key = "".join(("X" if letter.isupper() else "x") if letter.isalpha() else letter for letter in key)
+    elif _AMOUNT.search(key):
+        key = "".join("9" if letter.isdigit() else letter for letter in key)
     return key if len(key) <= _KEY_LENGTH else key[: _KEY_LENGTH - 1] + "…"
 
 

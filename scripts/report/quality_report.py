@@ -17,11 +17,12 @@ from typing import Any
 
 from rich.console import Console
 
-from scripts.errors import PipelineError, first_line
+from scripts.errors import PipelineError, for_files
 from scripts.export import write_atomically
 from scripts.report import console as report_console
 from scripts.report import figures as sql
 from scripts.report import html as report_html
+from scripts.report.verdict import verdict, warnings_of
 from scripts.results import LAYERS, AuditOutcome, FeedLoad, RunRecord
 from scripts.warehouse import Warehouse
 
@@ -40,14 +41,16 @@ def build_report(record: RunRecord, warehouse: Warehouse | None) -> Report:
     commit, dirty = _git_state()
     counts = _count_tests(record.audits)
     sections = _sections(record, warehouse)
+    warnings = warnings_of(record, sections)
     report: Report = {
         "schema_version": SCHEMA_VERSION,
         "timestamp": _iso(finished_at),
         "environment": record.environment,
         "run_id": record.run_id,
         "status": record.status,
-        "verdict": _verdict(record.status, counts, is_whole=not sections["problems"]),
+        "verdict": verdict(record.status, counts["failed"], warnings, is_whole=not sections["problems"]),
         "error": record.error,
+        "warnings": warnings,
         "gateway": record.gateway,
         "git_commit": commit,
         "git_dirty": dirty,
@@ -146,7 +149,7 @@ def _sections(record: RunRecord, warehouse: Warehouse | None) -> Report:
         try:
             return read(warehouse, *arguments)
         except Exception as error:
-            problems[name] = f"Could not be read: {first_line(error)}"
+            problems[name] = f"Could not be read: {_first_line_for_files(error)}"
             return None
 
     older = "standing_on_older_version"
@@ -167,8 +170,12 @@ def _reach(warehouse: Warehouse) -> str | None:
     try:
         warehouse.fetch("SELECT 1")
     except Exception as error:
-        return f"The warehouse could not be reached: {first_line(error)}"
+        return f"The warehouse could not be reached: {_first_line_for_files(error)}"
     return None
+
+
+def _first_line_for_files(error: Exception) -> str:
+    return for_files(error).splitlines()[0]
 
 
 def _count_tests(audits: list[AuditOutcome]) -> dict[str, int]:
@@ -180,16 +187,6 @@ def _count_tests(audits: list[AuditOutcome]) -> dict[str, int]:
         "failed": failed,
         "warnings": warnings,
     }
-
-
-def _verdict(status: str, counts: dict[str, int], *, is_whole: bool) -> str:
-    if status == "failed" or counts["failed"]:
-        return "failed"
-    if status != "succeeded":
-        return "unfinished"
-    if not is_whole:
-        return "incomplete"
-    return "passed_with_warnings" if counts["warnings"] else "passed"
 
 
 def _layer_summary(audits: list[AuditOutcome]) -> dict[str, dict[str, int]]:

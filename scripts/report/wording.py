@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from pathlib import PurePath
 from typing import Any
@@ -28,8 +29,14 @@ def headline(report: Report) -> str:
     if report["verdict"] == "incomplete":
         return f"Incomplete: {count(len(report['problems']), 'part', 'parts')} of this report could not be read"
     if report["verdict"] == "passed_with_warnings":
-        return f"Passed with {count(tests['warnings'], 'warning', 'warnings')}"
+        return f"Passed with {count(len(warnings(report)) or tests['warnings'], 'warning', 'warnings')}"
     return f"Passed: all {number(tests['total'])} tests" if tests["total"] else "Passed; no test ran"
+
+
+def warnings(report: Report) -> list[Report]:
+    """What the verdict warns of; a report written before there was this part has none."""
+    found: list[Report] = report.get("warnings", [])
+    return found
 
 
 def summary(report: Report) -> str:
@@ -46,6 +53,11 @@ def summary(report: Report) -> str:
     if sums["gone"]:
         sentence.append(f"{count(sums['gone'], 'key', 'keys')} gone")
     return "; ".join(sentence) + "."
+
+
+def first_sentence(message: str) -> str:
+    """What an error says first."""
+    return re.split(r"(?<=[.!?])\s|\n", message.strip(), maxsplit=1)[0]
 
 
 def number(value: float | None) -> str:

@@ -218,8 +218,13 @@ def test_a_databricks_that_does_not_answer_is_told_at_once(
     assert "No connection to Databricks at nowhere.invalid" in ended.output
     assert "Check DATABRICKS_HOST, the network, HTTPS_PROXY and the CA (SSL_CERT_FILE)." in ended.output
     assert "Traceback" not in ended.output
-    left = {path: content for path, content in file_bytes(folder).items() if not path.startswith("output-")}
+    told = ("output-", "quality_reports/")
+    left = {path: content for path, content in file_bytes(folder).items() if not path.startswith(told)}
     assert gateway == "duckdb" or left == files, "SQLMesh's state is not made before Databricks answers"
+    reports = [path.read_text(encoding="utf-8") for path in (folder / "quality_reports").glob("*.json")]
+    assert ["No connection to Databricks at nowhere.invalid" in report for report in reports] == (
+        [True] if command == "run" else []
+    )
 
 
 def test_outputs_that_cannot_be_written_stop_the_export_alone(folder: Path, undisturbed: Undisturbed) -> None:

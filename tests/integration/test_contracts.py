@@ -209,6 +209,7 @@ class TestCommandLine:
         [
             ("DATABASE_TYPE", "oracle"),
             ("MAX_REMOVED_SHARE", "50%"),
+            ("WARN_REMOVED_SHARE", "5%"),
             ("MAX_REJECTED_SHARE", "2"),
             ("MAX_QUARANTINED_SHARE", "-1"),
             ("MAX_COLUMN_SHIFT", "half"),

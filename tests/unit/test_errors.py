@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
+import duckdb
 import pytest
 
-from scripts.errors import first_line, reason
+from scripts.errors import PipelineError, first_line, for_files, reason
+from scripts.logs import keep_rows_out_of_logs
 
 MANUAL_ENABLEMENT = """An error occurred while calling o161.sql.
 : org.apache.spark.sql.delta.DeltaTableFeatureException: [DELTA_FEATURES_REQUIRE_MANUAL_ENABLEMENT] Your table schema \
@@ -68,3 +72,70 @@ def test_what_duckdb_adds_to_its_first_line_is_kept_where_there_is_room() -> Non
 
 def test_an_error_without_words_is_named() -> None:
     assert first_line(TimeoutError()) == "TimeoutError"
+
+
+CAST = """[CAST_INVALID_INPUT] The value 'Jane' of the type "STRING" cannot be cast to "BIGINT" because it is \
+malformed. SQLSTATE: 22018"""
+LEFT_OUT = "[left out: it may quote rows]"
+
+
+def failure(sql: str) -> duckdb.Error:
+    with pytest.raises(duckdb.Error) as failed, duckdb.connect() as connection:
+        connection.execute(sql)
+    return failed.value
+
+
+def caused(message: str, cause: Exception) -> PipelineError:
+    with pytest.raises(PipelineError) as failed:
+        raise PipelineError(message) from cause
+    return failed.value
+
+
+def test_a_file_gets_of_an_engine_s_error_about_rows_its_kind_only() -> None:
+    assert for_files(failure("SELECT CAST('Jane' AS INT)")) == f"ConversionException {LEFT_OUT}"
+    assert for_files(failure("SELECT error('Jane')")) == f"InvalidInputException {LEFT_OUT}"
+    assert for_files(Exception(CAST)) == f"[CAST_INVALID_INPUT] {LEFT_OUT}"
+    assert for_files(ValueError("Jane")) == f"ValueError {LEFT_OUT}"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        failure("SELECT nothing FROM no_table"),
+        failure("SELEC"),
+        Exception(NOT_FOUND),
+        FileNotFoundError(2, "No such file", "data/inputs"),
+        KeyboardInterrupt(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_it_keeps_what_knows_no_rows(error: BaseException) -> None:
+    assert for_files(error) == reason(error)
+
+
+def test_a_message_loses_what_it_repeats_of_its_cause_and_what_it_quotes() -> None:
+    cause = failure("SELECT CAST('Jane' AS INT)")
+    for said in (str(cause), first_line(cause)):
+        error = caused(f"The export failed: {said}. Run again.", cause)
+        assert for_files(error) == f"The export failed: ConversionException {LEFT_OUT}. Run again."
+    outer = caused("Stopped: " + str(error), error)
+    assert for_files(outer) == f"Stopped: The export failed: ConversionException {LEFT_OUT}. Run again."
+    quoting = PipelineError("Line 3 is 'Jane,1'.", "Mend it.", quotes=["'Jane,1'"])
+    assert str(quoting) == "Line 3 is 'Jane,1'. Mend it."
+    assert for_files(quoting) == f"Line 3 is {LEFT_OUT}. Mend it."
+
+
+def test_a_log_names_errors_as_files_may(caplog: pytest.LogCaptureFixture) -> None:
+    keep_rows_out_of_logs()
+    log = logging.getLogger("test")
+    try:
+        duckdb.execute("SELECT CAST('Jane' AS INT)")
+    except duckdb.Error as error:
+        log.exception(error)
+        log.error("It failed: %s", error)
+        log.error(f"It failed: {error}", exc_info=error)
+    text = caplog.text
+    assert "Jane" not in text.replace("CAST('Jane' AS INT)", "")  # the line of this file, which tracebacks show
+    assert text.count(f"ConversionException {LEFT_OUT}") == 5
+    assert "test_errors.py" in text
+    assert "Traceback" not in text

@@ -21,7 +21,7 @@ from scripts.report import figures, quality_report
 from scripts.report import wording as text
 from scripts.report.html import render_html
 from scripts.report.quality_report import build_report, latest_report, latest_report_path, print_report, write_report
-from scripts.results import AuditOutcome, ExportedFile, FeedLoad, ModelOutcome, RunRecord
+from scripts.results import AuditOutcome, ExportedFile, FeedLoad, ModelOutcome, Removal, RunRecord
 from scripts.warehouse.duckdb import DuckDBWarehouse
 
 LOAD_1 = datetime.fromisoformat("2024-01-14 02:00:00")
@@ -248,6 +248,47 @@ def test_verdict_is_the_worst_of_run_and_tests(
     assert (report["verdict"], text.headline(report)) == (verdict, headline)
 
 
+def test_a_state_warns_as_often_as_its_part_of_the_report_counts(lab: Lab) -> None:
+    for key in ("A1", "A2", "A3"):
+        lab.bad_account(key, LOAD_2, "balance_missing")
+    lab.bad_customer("7", LOAD_2, "has_loan_invalid")
+    lab.account_version("A1", 3, LOAD_1)
+    lab.unseen("A8", "A9")
+    for loads in (run_record().loads, []):  # whatever the run loaded
+        report = build_report(run_record(loads=loads), lab.warehouse)
+        assert {warning["name"]: (warning["kind"], warning["count"]) for warning in report["warnings"]} == {
+            "quarantine": ("state", text.quarantined_keys(report)),
+            "standing_on_older_version": ("state", text.older_count(report)),
+            "held_back": ("state", report["held_back"]["count"]),
+            "not_seen": ("state", text.unseen_count(report)),
+        }
+        assert report["warnings"][0]["message"].startswith("1 customer and 3 accounts in quarantine")
+        assert text.headline(report) == "Passed with 4 warnings"
+    lab.connection.execute("DROP TABLE snapshots.snap_account")
+    torn = build_report(run_record(), lab.warehouse)
+    assert [warning["name"] for warning in torn["warnings"]] == ["quarantine", "not_seen"], "what could be read is told"
+
+
+def test_a_large_removal_warns_with_the_number_and_the_share(lab: Lab) -> None:
+    report = build_report(run_record(large_removals=[Removal("account", 2, 24, 0.05)]), lab.warehouse)
+    assert report["verdict"] == "passed_with_warnings"
+    assert report["warnings"] == [
+        {
+            "name": "removed",
+            "kind": "event",
+            "count": 2,
+            "message": "This load removed 2 of the 24 accounts known before (8.3%; more than 5.0% is a warning).",
+        }
+    ]
+
+
+def test_a_report_of_before_there_were_warnings_is_printed(lab: Lab) -> None:
+    report = build_report(run_record(), lab.warehouse)
+    del report["warnings"]
+    report["verdict"], report["test_results"]["warnings"] = "passed_with_warnings", 2
+    assert printed(report, 80).startswith("Passed with 2 warnings")
+
+
 def test_quarantine_counts_a_key_by_its_latest_event_only(lab: Lab) -> None:
     lab.staged_account("GOOD", LOAD_1)
     lab.staged_account("WORSE", LOAD_1)
@@ -414,13 +455,24 @@ def test_no_name_and_no_balance_reaches_the_report(lab: Lab, tmp_path: Path) -> 
         ("A-17", "A-17"),
         ("abc", "abc"),
         ("12 34", "12 34"),
+        ("123-456", "123-456"),
+        ("A.5", "A.5"),
         ("Jane Doe", "Xxxx Xxx"),
         ("Łukasz O'Neil 3rd", "Xxxxxx X'Xxxx 3xx"),
+        ("777123.45", "999999.99"),
+        ("-5000", "-9999"),
+        ("1 250,00", "9 999,99"),
+        ("€ 12", "€ 99"),
         ("k" * 100, "k" * 63 + "…"),
     ],
 )
-def test_key_of_several_words_is_shown_by_its_shape(key: str, shown: str) -> None:
+def test_a_key_that_may_be_a_name_or_a_balance_is_shown_by_its_shape(key: str, shown: str) -> None:
     assert figures.shown_key(key) == shown
+
+
+@pytest.mark.parametrize(("key", "shown"), [("Jane", "Xxxx"), ("田中", "xx"), ("C-20", "C-20"), ("", "")])
+def test_a_word_is_no_customer_s_key(key: str, shown: str) -> None:
+    assert figures.shown_key(key, "customer") == shown
 
 
 class DeadWarehouse(DuckDBWarehouse):
@@ -559,7 +611,11 @@ def test_console_form_fits_the_width_and_tells_the_figures(lab: Lab, width: int)
     assert max(map(len, output.splitlines())) <= width
     assert "…" not in output
     for words in (
-        "Passed: all 2 tests",
+        "Passed with 4 warnings",
+        "1 account in quarantine: the newest row breaks a rule.",
+        "1 account on an older version: the newest row is in quarantine.",
+        "1 account held back: the customer is unknown or gone.",
+        "1 account not seen in a file with unreadable lines.",
         "206 rows read from 2 files: 20 new, 40 changed, 140 unchanged, 6 duplicate; 4 lines rejected; 8 keys gone.",
         "file rows new changed unchanged duplicate rejected gone Customer.csv 103 10 20 70 3 2 4",
         "1 account not seen in a file with unreadable lines A9",
@@ -579,8 +635,10 @@ def test_page_tells_the_figures(lab: Lab) -> None:
     audits = [outcome("unique_values(x)", "staging.stg_account", "warn", 2)]
     words = " ".join(Page(render_html(build_report(run_record(audits=audits), lab.warehouse))).text.split())
     for expected in (
-        "Passed with 1 warning",
-        "unique_values(x)",
+        "3 warnings 1 account in quarantine: the newest row breaks a rule. "
+        "1 account not seen in a file with unreadable lines. "
+        "unique_values(x) on staging.stg_account found 2 rows in the window of this run.",
+        "Passed with 3 warnings",
         "Found 2 duplicate values in staging.stg_account .",
         "SELECT 1 FROM staging.stg_account",
         "balance missing 1 key",

@@ -280,6 +280,7 @@ def test_example_settings_name_every_variable_that_config_reads_and_set_none() -
     assert {"INPUT_PATH", "OUTPUT_PATH", "QUALITY_REPORTS_PATH", "ENVIRONMENT", "DATABRICKS_VOLUME"} <= named
     assert {
         "MAX_REMOVED_SHARE",
+        "WARN_REMOVED_SHARE",
         "MAX_REJECTED_SHARE",
         "MAX_QUARANTINED_SHARE",
         "MAX_COLUMN_SHIFT",
