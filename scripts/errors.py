@@ -30,6 +30,10 @@ class PipelineError(Exception):
         self.what, self.remedy = what, remedy
 
 
+class DatabaseInUseError(PipelineError):
+    """Another process has the database open."""
+
+
 class WrongUsageError(PipelineError):
     """The command line asks for what is not there."""
 

@@ -41,13 +41,19 @@ class Project:
         constants.MAX_FORK_WORKERS = 1
         self._settings = settings
         self.root = PROJECT_ROOT
-        self.context = Context(paths=[str(self.root)], gateway=settings.gateway)
+        self.context = Context(paths=[str(self.root)], gateway=settings.gateway, load=False)
+        try:
+            self.context.load()
+        except BaseException:
+            # SQLMesh keeps a connection that could not attach the file, and the next project would go on in memory.
+            self.context.close()
+            raise
 
     @cached_property
     def warehouse(self) -> Warehouse:
         """The tables of the project's gateway; on DuckDB over SQLMesh's own connection, for a file takes only one."""
         if self._settings.gateway == "duckdb":
-            return DuckDBWarehouse(self.context.engine_adapter.connection.cursor())
+            return DuckDBWarehouse.beside(self.context.engine_adapter.connection)
         return open_warehouse(self._settings)
 
     def close(self) -> None:
