@@ -274,9 +274,12 @@ class Job:
 
     def ingest(self, as_of: datetime | None, allowed: Allowed) -> None:
         from scripts.ingest.load import ingest
+        from scripts.ingest.sample import SAMPLE, lay_out_sample
         from scripts.report.wording import count
 
         with self._step("ingest", f"taking the feeds of {self.settings.input_path}"):
+            if lay_out_sample(self.warehouse, self.settings):
+                console.print(f"    no feeds there yet: the sample was copied from {SAMPLE}", soft_wrap=True)
             self.record.loads = ingest(
                 self.warehouse,
                 self.settings,

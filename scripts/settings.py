@@ -11,6 +11,7 @@ from dotenv import load_dotenv
 from scripts.errors import SettingsError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_INPUT_PATH = PROJECT_ROOT / "data" / "inputs"
 GATEWAYS = ("duckdb", "databricks")
 
 
@@ -101,7 +102,7 @@ def load_settings(inputs: str | None = None) -> Settings:
         environment=os.environ.get("ENVIRONMENT", "dev"),
         production_branches=tuple(filter(None, [os.environ.get("PROD_BRANCH")])) or ("main", "master"),
         duckdb_path=_path("DUCKDB_PATH", "data/duckdb/lending_club.duckdb"),
-        input_path=Path(inputs).resolve() if inputs else _path("INPUT_PATH", "data/inputs"),
+        input_path=Path(inputs).resolve() if inputs else _path("INPUT_PATH", str(DEFAULT_INPUT_PATH)),
         output_path=_path("OUTPUT_PATH", "data/outputs"),
         quality_reports_path=_path("QUALITY_REPORTS_PATH", "data/quality_reports"),
         feed_encoding=os.environ.get("FEED_ENCODING", "utf-8"),
