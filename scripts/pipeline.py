@@ -260,16 +260,18 @@ class Job:
         """Stops before anything is written where prod is not to be brought to the models of this folder.
 
         Raises:
-            DeployRefusedError: They are another branch's, or break what readers of prod rely on.
+            DeployRefusedError: They are another branch's, break a rule of the linter, or what readers of prod rely on.
         """
         from scripts.branch import refuse_deploy_from_another_branch
         from scripts.published_schema import refuse_broken_promises
 
-        if not self.project.differs_from_prod():
+        if self.project.is_planned():
             return
-        if not deploy:
+        differs = self.project.differs_from_prod()
+        if differs and not deploy:
             refuse_deploy_from_another_branch(self.project.root, self.settings.production_branches)
-        if not breaking:
+        self.project.refuse_lint_failures()
+        if differs and not breaking:
             refuse_broken_promises(self.project.context)
 
     def ingest(self, as_of: datetime | None, allowed: Allowed) -> None:

@@ -16,11 +16,11 @@ from sqlmesh import Context
 from sqlmesh.core import constants
 from sqlmesh.core.console import set_console
 from sqlmesh.core.snapshot import SnapshotEvaluator
-from sqlmesh.utils.errors import SQLMeshError
+from sqlmesh.utils.errors import LinterError, SQLMeshError
 
 from scripts import restore, windows
 from scripts.audits import chosen
-from scripts.errors import BlockingAuditError, PipelineError, reason
+from scripts.errors import BlockingAuditError, DeployRefusedError, PipelineError, reason
 from scripts.feeds import Feed
 from scripts.prod import PROD, prod_snapshots
 from scripts.results import AuditOutcome, RunRecord
@@ -78,6 +78,21 @@ class Project:
         """Whether there is a prod, of other models than stand in this folder."""
         prod = {snapshot.snapshot_id for snapshot in prod_snapshots(self.context)}
         return bool(prod) and prod != {snapshot.snapshot_id for snapshot in self.context.snapshots.values()}
+
+    def refuse_lint_failures(self) -> None:
+        """Holds the models of this folder to the linter's rules, as a deploy does.
+
+        Raises:
+            DeployRefusedError: They break one.
+        """
+        try:
+            self.context.lint_models()
+        except LinterError as error:
+            breaches = "\n".join(f"    {breach}" for breach in self._console.failures)
+            raise DeployRefusedError(
+                f"The models of this folder break rules of the linter (config.yaml, linter/):\n{breaches}\n"
+                "Nothing was written. Mend them and run again; `sqlmesh lint` shows the same."
+            ) from error
 
     def deploy(self, execution_time: datetime) -> None:
         """Brings prod to the models as they stand: evaluates and audits all up to `execution_time`, then switches.
@@ -259,4 +274,22 @@ def open_project(settings: Settings, console: Console) -> Project:
     except duckdb.IOException as error:
         raise not_opened(settings.sqlmesh_file, error) from error
     except SQLMeshError as error:
-        raise PipelineError(f"The SQLMesh project can't be loaded: {reason(error)}") from error
+        raise _not_loaded(reason(error)) from error
+    except Exception as error:  # the project's YAML and its own Python may raise anything
+        raise _not_loaded(f"{type(error).__name__}: {reason(error)}") from error
+
+
+def _not_loaded(said: str) -> PipelineError:
+    """Why the project could not be loaded: in SQLMesh's own words, but for its advice on versions, which are pinned."""
+    versions = said.partition(" Please ")[0]
+    if "which is ahead of" in said:
+        return PipelineError(
+            f"SQLMesh's state was written by an older version: {versions}",
+            "Bring it up to date with `sqlmesh migrate`, then run again.",
+        )
+    if "which is behind" in said:
+        return PipelineError(
+            f"SQLMesh's state was written by a newer version: {versions}",
+            "Bring this folder up to date (`git pull`, `make setup`) and run again.",
+        )
+    return PipelineError(f"The SQLMesh project can't be loaded: {said}")
