@@ -435,11 +435,12 @@ def warn_of_others_tables(settings: Settings, environment: str = "prod") -> None
         ForeignObjectsError: It would.
     """
     from scripts.ownership import refuse_foreign_objects
+    from scripts.warehouse.lock import once_free
     from scripts.warehouse.open import open_warehouse
 
     if settings.gateway == "duckdb" and not settings.duckdb_path.exists():
         return
-    with closing(open_warehouse(settings)) as warehouse:
+    with closing(once_free(lambda: open_warehouse(settings), settings.lock_timeout, console)) as warehouse:
         for stored in refuse_foreign_objects(warehouse, settings, environment):
             name = escape(f"{stored.schema}.{stored.name}")
             console.print(f"[yellow]{name} is not this project's: it is left alone.[/yellow]", soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,7 @@ class Settings:
         max_quarantined_share: A load is refused that would keep a larger share of what it brings, of the accounts or of
             a mart's rows out of the marts.
         max_column_shift: A load is refused in which a column's share of absent or zero values grows by more.
+        lock_timeout: Seconds to wait for a database that another process has open (LOCK_TIMEOUT).
         databricks: None where nothing of Databricks is set.
     """
 
@@ -63,6 +65,7 @@ class Settings:
     max_rejected_share: float
     max_quarantined_share: float
     max_column_shift: float
+    lock_timeout: float
     databricks: DatabricksSettings | None
 
     @property
@@ -110,6 +113,7 @@ def load_settings(inputs: str | None = None) -> Settings:
         max_rejected_share=_share("MAX_REJECTED_SHARE", 0.1),
         max_quarantined_share=_share("MAX_QUARANTINED_SHARE", 0.2),
         max_column_shift=_share("MAX_COLUMN_SHIFT", 0.5),
+        lock_timeout=_seconds("LOCK_TIMEOUT", 60),
         databricks=_databricks(),
     )
     if settings.gateway == "databricks":
@@ -197,3 +201,14 @@ def _share(name: str, default: float) -> float:
     if not 0 <= share <= 1:
         raise SettingsError(f"{name} is '{text}'; it must be a fraction between 0 and 1, such as {default}.")
     return share
+
+
+def _seconds(name: str, default: float) -> float:
+    text = os.environ.get(name) or str(default)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise SettingsError(f"{name} is '{text}'; it must be a number of seconds, such as {default:g}.")
+    return seconds

@@ -14,6 +14,7 @@ from rich.console import Console
 from sqlglot import exp, parse_one
 from sqlmesh import Context
 from sqlmesh.core import constants
+from sqlmesh.core.config import DuckDBConnectionConfig
 from sqlmesh.core.console import set_console
 from sqlmesh.core.snapshot import SnapshotEvaluator
 from sqlmesh.utils.errors import LinterError, SQLMeshError
@@ -28,6 +29,7 @@ from scripts.settings import PROJECT_ROOT, Settings
 from scripts.sqlmesh_console import RunConsole, model_name
 from scripts.warehouse import Warehouse
 from scripts.warehouse.duckdb import DuckDBWarehouse, not_opened
+from scripts.warehouse.lock import once_free
 from scripts.warehouse.open import open_warehouse
 
 
@@ -43,10 +45,10 @@ class Project:
         self.root = PROJECT_ROOT
         self.context = Context(paths=[str(self.root)], gateway=settings.gateway, load=False)
         try:
+            self._attach_state()
             self.context.load()
         except BaseException:
-            # SQLMesh keeps a connection that could not attach the file, and the next project would go on in memory.
-            self.context.close()
+            self.close()
             raise
 
     @cached_property
@@ -58,6 +60,27 @@ class Project:
 
     def close(self) -> None:
         self.context.close()
+
+    def _attach_state(self) -> None:
+        """Opens the DuckDB file that holds SQLMesh's state.
+
+        SQLMesh takes one that is in use for an empty one, and would go on in memory.
+
+        Raises:
+            duckdb.IOException: The file is in use, or can't be opened.
+        """
+        warehouse = self.context.connection_config
+        state = self.context.config.get_state_connection(self.context.gateway) or warehouse
+        if not isinstance(state, DuckDBConnectionConfig):
+            return
+        # SQLMesh does so, too, before it makes the adapter, and makes one adapter a file.
+        state.concurrent_tasks = max(state.concurrent_tasks, warehouse.concurrent_tasks)
+        adapter = state.create_engine_adapter()
+        try:
+            adapter.execute("SELECT 1")
+        except duckdb.Error:
+            adapter.close()
+            raise
 
     def judged(self, feed: Feed, rows: str) -> str:
         """The project's rules of validity as a query over other rows (a query, too) than those of `source`."""
@@ -264,11 +287,16 @@ def _merged(earlier: AuditOutcome, later: AuditOutcome) -> AuditOutcome:
 
 
 def open_project(settings: Settings, console: Console) -> Project:
-    """Loads the project.
+    """Loads the project, once no other process has its database file open.
 
     Raises:
-        PipelineError: Another process has the database file open, or the project or the file can't be read.
+        DatabaseInUseError: Another process has it open still after LOCK_TIMEOUT.
+        PipelineError: The project or the file can't be read.
     """
+    return once_free(lambda: _load_project(settings, console), settings.lock_timeout, console)
+
+
+def _load_project(settings: Settings, console: Console) -> Project:
     try:
         return Project(settings, console)
     except duckdb.IOException as error:

@@ -119,10 +119,10 @@ class DuckDBLoadArea:
 def not_opened(path: Path, error: Exception) -> PipelineError:
     """Why a database file can't be opened, and what to do where another process has it open."""
     said = str(error)
-    if "lock" not in said.lower():
+    if "set lock on file" not in said:
         return PipelineError(f"The database {path} can't be opened: {said}")
     held = _HOLDER.search(said)
-    by = f"process {held['pid']}, {held['program']}" if held else "a run, `sqlmesh ui`, or a SQL client"
+    by = f"PID {held['pid']}, {held['program']}" if held else "a run, `sqlmesh ui`, or a SQL client"
     return DatabaseInUseError(
         f"Another process has {path} open ({by}), and DuckDB lets only one write.", "Close it and run again."
     )

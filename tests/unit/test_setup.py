@@ -285,6 +285,7 @@ def test_example_settings_name_every_variable_that_config_reads_and_set_none() -
         "MAX_QUARANTINED_SHARE",
         "MAX_COLUMN_SHIFT",
         "FEED_ENCODING",
+        "LOCK_TIMEOUT",
     } <= named
     assert [line for line in example.splitlines() if line and not line.startswith("#")] == []
 
