@@ -21,27 +21,38 @@ _STATE = {
 
 
 def put_right(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
-    """Has the views and the state of an attached database name it by `catalog`; all others are left as they are."""
-    views = connection.execute(
-        rf"""
-        SELECT sql, REGEXP_EXTRACT(sql, '(\w+|"[^"]+")\.({"|".join(map(re.escape, _SCHEMAS))})', 1) AS former
-        FROM DUCKDB_VIEWS()
-        WHERE database_name = $catalog AND former NOT IN ('', $catalog)
-        -- Physical views first: the others read them.
-        ORDER BY STARTS_WITH(schema_name, 'sqlmesh__') DESC, view_oid
-        """,
-        {"catalog": catalog},
-    ).fetchall()
-    if not views:
+    """Has the views and the state of an attached database of this project name it by `catalog`."""
+    former = _former_name(connection, catalog)
+    if former is None:
         return
     connection.execute("BEGIN")
-    for sql, former in views:
+    for sql in _views(connection, catalog):
+        renamed = sql
         for schema in _SCHEMAS:
-            sql = sql.replace(f"{former}.{schema}", f"{catalog}.{schema}")
-        connection.execute(sql.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))
-    for former in {former.strip('"') for _, former in views}:
-        _rename_in_state(connection, former, catalog)
+            renamed = renamed.replace(f"{former}.{schema}", f"{catalog}.{schema}")
+        if renamed != sql:
+            connection.execute(renamed.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))
+    _rename_in_state(connection, former.strip('"'), catalog)
     connection.execute("COMMIT")
+
+
+def _former_name(connection: duckdb.DuckDBPyConnection, catalog: str) -> str | None:
+    """The name, in quotes where it needs them, by which views of SQLMesh know a database with our ledger."""
+    ledger = "database_name = ? AND schema_name = 'landing' AND table_name = 'load'"
+    if not connection.execute(f"SELECT 1 FROM DUCKDB_TABLES() WHERE {ledger}", [catalog]).fetchone():
+        return None
+    named = (re.search(r'FROM (\w+|"[^"]+")\.sqlmesh__', sql) for sql in _views(connection, catalog))
+    return next((name[1] for name in named if name and name[1] != catalog), None)
+
+
+def _views(connection: duckdb.DuckDBPyConnection, catalog: str) -> list[str]:
+    """The statements that made the views: SQLMesh's physical ones first, for the others read them."""
+    found = connection.execute(
+        "SELECT sql FROM DUCKDB_VIEWS() WHERE database_name = ? AND NOT internal "
+        "ORDER BY STARTS_WITH(schema_name, 'sqlmesh__') DESC, view_oid",
+        [catalog],
+    )
+    return [sql for (sql,) in found.fetchall()]
 
 
 def _rename_in_state(connection: duckdb.DuckDBPyConnection, former: str, catalog: str) -> None:

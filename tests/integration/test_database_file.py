@@ -146,3 +146,12 @@ class TestOfAnEarlierVersion:
         said = assert_goes_on(older, tmp_path, reference_of_first())
         changes = {line.split("changed: ")[1] for line in said.splitlines() if "changed: " in line}
         assert changes == {"metadata"}
+
+    def test_one_of_another_project_is_left_as_it_is(self, tmp_path: Path) -> None:
+        path = tmp_path / "other.duckdb"
+        with duckdb.connect(str(path)) as connection:
+            connection.execute("CREATE SCHEMA sqlmesh__marts; CREATE TABLE sqlmesh__marts.total AS SELECT 42 AS answer")
+            connection.execute("CREATE SCHEMA marts; CREATE VIEW marts.total AS FROM other.sqlmesh__marts.total")
+        before = path.read_bytes()
+        DuckDBWarehouse.open(path).close()
+        assert path.read_bytes() == before
