@@ -190,6 +190,7 @@ compile = $(UV_VENV)/bin/uv pip compile --quiet --upgrade --universal --python-v
 
 .PHONY: clean
 clean:  ## Remove what runs and tools made: database with its history, exports, reports, caches (not the inputs, not .venv)
-	@rm -rf data/duckdb data/outputs data/quality_reports logs htmlcov .coverage .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find data/duckdb -mindepth 1 ! -name .gitkeep -delete 2>/dev/null || true
+	@rm -rf data/outputs data/quality_reports logs htmlcov .coverage .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
 	@echo "Removed the database, exports, reports and caches; data/inputs and .venv are as they were."

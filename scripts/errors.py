@@ -20,6 +20,9 @@ _ERROR_CLASS = re.compile(
 )
 _PY4J = re.compile(r"An error occurred while calling \S+\s*: ")
 _STACK_FRAME = "\n\tat "
+# What SQLMesh puts into a message for a terminal, and the whole of a model before what is wrong with it.
+_UNDERLINE = re.compile(r"\x1b\[\d*m")
+_WHOLE_MODEL = re.compile(r"(Failed to resolve macros) for\s*\n\s*\n.+?\n\s*\n\s*", re.DOTALL)
 
 _LEFT_OUT = "[left out: it may quote rows]"
 # Raised before a row is read: they know names of tables, columns and files only.
@@ -66,6 +69,10 @@ class PipelineError(Exception):
         self.what, self.remedy, self.quotes = what, remedy, quotes
 
 
+class DatabaseInUseError(PipelineError):
+    """Another process has the database open."""
+
+
 class WrongUsageError(PipelineError):
     """The command line asks for what is not there."""
 
@@ -103,8 +110,9 @@ class BlockingAuditError(PipelineError):
 
 
 def reason(error: BaseException | str) -> str:
-    """What an error says: of a warehouse's its error class and first sentence, of others all but a stack trace."""
-    said = str(error).strip() or type(error).__name__
+    """What an error says: of a warehouse's its error class and first sentence, of others all but a stack trace and the
+    text of a whole model."""
+    said = _WHOLE_MODEL.sub(r"\1: ", _UNDERLINE.sub("", str(error).strip())) or type(error).__name__
     if found := _ERROR_CLASS.search(said):
         return f"{found['name']} {found['sentence']}"
     return _PY4J.sub("", said).partition(_STACK_FRAME)[0]

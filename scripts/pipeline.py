@@ -258,24 +258,29 @@ class Job:
         """Stops before anything is written where prod is not to be brought to the models of this folder.
 
         Raises:
-            DeployRefusedError: They are another branch's, or break what readers of prod rely on.
+            DeployRefusedError: They are another branch's, break a rule of the linter, or what readers of prod rely on.
         """
         from scripts.branch import refuse_deploy_from_another_branch
         from scripts.published_schema import refuse_broken_promises
 
-        if not self.project.differs_from_prod():
+        if self.project.is_planned():
             return
-        if not deploy:
+        differs = self.project.differs_from_prod()
+        if differs and not deploy:
             refuse_deploy_from_another_branch(self.project.root, self.settings.production_branches)
-        if not breaking:
+        self.project.refuse_lint_failures()
+        if differs and not breaking:
             refuse_broken_promises(self.project.context)
 
     def ingest(self, as_of: datetime | None, allowed: Allowed) -> None:
         from scripts.ingest.guards import large_removals
         from scripts.ingest.load import ingest
+        from scripts.ingest.sample import SAMPLE, lay_out_sample
         from scripts.report.wording import count
 
         with self._step("ingest", f"taking the feeds of {self.settings.input_path}"):
+            if lay_out_sample(self.warehouse, self.settings):
+                console.print(f"    no feeds there yet: the sample was copied from {SAMPLE}", soft_wrap=True)
             self.record.loads = ingest(
                 self.warehouse,
                 self.settings,
@@ -412,11 +417,12 @@ def warn_of_others_tables(settings: Settings, environment: str = "prod") -> None
         ForeignObjectsError: It would.
     """
     from scripts.ownership import refuse_foreign_objects
+    from scripts.warehouse.lock import once_free
     from scripts.warehouse.open import open_warehouse
 
     if settings.gateway == "duckdb" and not settings.duckdb_path.exists():
         return
-    with closing(open_warehouse(settings)) as warehouse:
+    with closing(once_free(lambda: open_warehouse(settings), settings.lock_timeout, console)) as warehouse:
         for stored in refuse_foreign_objects(warehouse, settings, environment):
             name = escape(f"{stored.schema}.{stored.name}")
             console.print(f"[yellow]{name} is not this project's: it is left alone.[/yellow]", soft_wrap=True)

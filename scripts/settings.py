@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from dotenv import load_dotenv
 from scripts.errors import SettingsError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_INPUT_PATH = PROJECT_ROOT / "data" / "inputs"
 GATEWAYS = ("duckdb", "databricks")
 
 
@@ -57,6 +59,7 @@ class Settings:
         max_quarantined_share: A load is refused that would keep a larger share of what it brings, of the accounts or of
             a mart's rows out of the marts.
         max_column_shift: A load is refused in which a column's share of absent or zero values grows by more.
+        lock_timeout: Seconds to wait for a database that another process has open (LOCK_TIMEOUT).
         databricks: None where nothing of Databricks is set.
     """
 
@@ -73,6 +76,7 @@ class Settings:
     max_rejected_share: float
     max_quarantined_share: float
     max_column_shift: float
+    lock_timeout: float
     databricks: DatabricksSettings | None
 
     @property
@@ -120,7 +124,7 @@ def load_settings(inputs: str | None = None) -> Settings:
         environment=of_reports.environment,
         production_branches=tuple(filter(None, [os.environ.get("PROD_BRANCH")])) or ("main", "master"),
         duckdb_path=_path("DUCKDB_PATH", "data/duckdb/lending_club.duckdb"),
-        input_path=Path(inputs).resolve() if inputs else _path("INPUT_PATH", "data/inputs"),
+        input_path=Path(inputs).resolve() if inputs else _path("INPUT_PATH", str(DEFAULT_INPUT_PATH)),
         output_path=_path("OUTPUT_PATH", "data/outputs"),
         quality_reports_path=of_reports.folder,
         feed_encoding=os.environ.get("FEED_ENCODING", "utf-8"),
@@ -129,6 +133,7 @@ def load_settings(inputs: str | None = None) -> Settings:
         max_rejected_share=_share("MAX_REJECTED_SHARE", 0.1),
         max_quarantined_share=_share("MAX_QUARANTINED_SHARE", 0.2),
         max_column_shift=_share("MAX_COLUMN_SHIFT", 0.5),
+        lock_timeout=_seconds("LOCK_TIMEOUT", 60),
         databricks=_databricks(),
     )
     if settings.gateway == "databricks":
@@ -222,3 +227,14 @@ def _share(name: str, default: float) -> float:
     if not 0 <= share <= 1:
         raise SettingsError(f"{name} is '{text}'; it must be a fraction between 0 and 1, such as {default}.")
     return share
+
+
+def _seconds(name: str, default: float) -> float:
+    text = os.environ.get(name) or str(default)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise SettingsError(f"{name} is '{text}'; it must be a number of seconds, such as {default:g}.")
+    return seconds

@@ -28,9 +28,10 @@ from macros.landing import LANDING_TABLES
 from scripts.errors import PipelineError, SettingsError
 from scripts.export import MARTS
 from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS
+from scripts.ingest.sample import SAMPLE
 from scripts.ownership import LAYERS, PHYSICAL_PREFIX, SCHEMAS
 from scripts.pipeline import Job, job
-from scripts.settings import NOTHING_ALLOWED, PROJECT_ROOT, databricks_of, load_settings
+from scripts.settings import NOTHING_ALLOWED, databricks_of, load_settings
 from scripts.warehouse import Warehouse
 from scripts.warehouse.databricks import DatabricksWarehouse
 
@@ -89,7 +90,7 @@ def write_sample(folder: Path) -> tuple[Path, Path]:
     first, second = folder / "first", folder / "second"
     first.mkdir(parents=True)
     for feed in FEEDS:
-        shutil.copy(PROJECT_ROOT / "data" / "inputs" / feed.file_name, first / feed.file_name)
+        shutil.copy(SAMPLE / feed.file_name, first / feed.file_name)
     shutil.copytree(first, second)
     _edit(second / CUSTOMER.file_name, {"1": {"HasLoan": "No"}, "3": {"Name": "Zoë Ødegård"}}, gone="2")
     _edit(

@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from sqlmesh.core.console import NoopConsole
+from sqlmesh.core.linter.rule import RuleViolation
+from sqlmesh.core.model import Model
 from sqlmesh.core.plan import Plan, PlanBuilder
 from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.utils.concurrency import NodeExecutionFailedError
@@ -21,7 +23,7 @@ class RunConsole(NoopConsole):
 
     Attributes:
         models: Outcomes in the order of evaluation; a model evaluated for two windows has two.
-        failures: One sentence per failed model, with the failed audits.
+        failures: One sentence per failed model, with the failed audits, and per breach of a rule of the linter.
         quotes: What of these may not be written to files: errors, and texts of unknown origin.
     """
 
@@ -62,6 +64,14 @@ class RunConsole(NoopConsole):
     def log_failed_models(self, errors: list[NodeExecutionFailedError[Any]]) -> None:
         self.failures.extend(_sentence(error) for error in errors)
         self.quotes.extend(error.__cause__ or error for error in errors)
+
+    def show_linter_violations(self, violations: list[RuleViolation], model: Model, is_error: bool = False) -> None:
+        for violation in violations:
+            sentence = f"{model.name}: rule {violation.rule.name}: {violation.violation_msg}"
+            if is_error:
+                self.failures.append(sentence)
+            else:
+                self.log_warning(sentence)
 
     def log_warning(self, short_message: str, *args: Any, **kwargs: Any) -> None:
         # Failed audits stand behind their model's line and in the report; a first plan is meant to backfill nothing.

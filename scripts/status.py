@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 
 import duckdb
@@ -51,15 +52,16 @@ def _findings(settings: Settings) -> Iterable[Finding]:
     except PipelineError as error:
         yield Finding("database", "not to be had", str(error))
         return
-    others = refuse_foreign_objects(warehouse, settings)
-    names = ", ".join(f"{stored.schema}.{stored.name}" for stored in others)
-    place = f"{settings.duckdb_path}" if settings.gateway == "duckdb" else settings.gateway
-    yield Finding("database", place + (f"; not this project's and left alone: {names}" if others else ""))
-    try:
-        yield from _landing(warehouse)
-        yield from _models(warehouse)
-    except duckdb.CatalogException:
-        yield Finding("models", "not planned yet", "Run `make run`, or `sqlmesh plan`.")
+    with closing(warehouse):
+        others = refuse_foreign_objects(warehouse, settings)
+        names = ", ".join(f"{stored.schema}.{stored.name}" for stored in others)
+        place = f"{settings.duckdb_path}" if settings.gateway == "duckdb" else settings.gateway
+        yield Finding("database", place + (f"; not this project's and left alone: {names}" if others else ""))
+        try:
+            yield from _landing(warehouse)
+            yield from _models(warehouse)
+        except duckdb.CatalogException:
+            yield Finding("models", "not planned yet", "Run `make run`, or `sqlmesh plan`.")
     yield from _outputs(settings)
 
 

@@ -14,13 +14,14 @@ from rich.console import Console
 from sqlglot import exp, parse_one
 from sqlmesh import Context
 from sqlmesh.core import constants
+from sqlmesh.core.config import DuckDBConnectionConfig
 from sqlmesh.core.console import set_console
 from sqlmesh.core.snapshot import SnapshotEvaluator
-from sqlmesh.utils.errors import SQLMeshError
+from sqlmesh.utils.errors import LinterError, SQLMeshError
 
 from scripts import restore, windows
 from scripts.audits import chosen
-from scripts.errors import BlockingAuditError, PipelineError, reason
+from scripts.errors import BlockingAuditError, DeployRefusedError, PipelineError, reason
 from scripts.feeds import Feed
 from scripts.prod import PROD, prod_snapshots
 from scripts.results import AuditOutcome, RunRecord
@@ -28,6 +29,7 @@ from scripts.settings import PROJECT_ROOT, Settings
 from scripts.sqlmesh_console import RunConsole, model_name
 from scripts.warehouse import Warehouse
 from scripts.warehouse.duckdb import DuckDBWarehouse, not_opened
+from scripts.warehouse.lock import once_free
 from scripts.warehouse.open import open_warehouse
 
 
@@ -41,17 +43,44 @@ class Project:
         constants.MAX_FORK_WORKERS = 1
         self._settings = settings
         self.root = PROJECT_ROOT
-        self.context = Context(paths=[str(self.root)], gateway=settings.gateway)
+        self.context = Context(paths=[str(self.root)], gateway=settings.gateway, load=False)
+        try:
+            self._attach_state()
+            self.context.load()
+        except BaseException:
+            self.close()
+            raise
 
     @cached_property
     def warehouse(self) -> Warehouse:
         """The tables of the project's gateway; on DuckDB over SQLMesh's own connection, for a file takes only one."""
         if self._settings.gateway == "duckdb":
-            return DuckDBWarehouse(self.context.engine_adapter.connection.cursor())
+            return DuckDBWarehouse.beside(self.context.engine_adapter.connection)
         return open_warehouse(self._settings)
 
     def close(self) -> None:
         self.context.close()
+
+    def _attach_state(self) -> None:
+        """Opens the DuckDB file that holds SQLMesh's state.
+
+        SQLMesh takes one that is in use for an empty one, and would go on in memory.
+
+        Raises:
+            duckdb.IOException: The file is in use, or can't be opened.
+        """
+        warehouse = self.context.connection_config
+        state = self.context.config.get_state_connection(self.context.gateway) or warehouse
+        if not isinstance(state, DuckDBConnectionConfig):
+            return
+        # SQLMesh does so, too, before it makes the adapter, and makes one adapter a file.
+        state.concurrent_tasks = max(state.concurrent_tasks, warehouse.concurrent_tasks)
+        adapter = state.create_engine_adapter()
+        try:
+            adapter.execute("SELECT 1")
+        except duckdb.Error:
+            adapter.close()
+            raise
 
     def judged(self, feed: Feed, rows: str) -> str:
         """The project's rules of validity as a query over other rows (a query, too) than those of `source`."""
@@ -72,6 +101,21 @@ class Project:
         """Whether there is a prod, of other models than stand in this folder."""
         prod = {snapshot.snapshot_id for snapshot in prod_snapshots(self.context)}
         return bool(prod) and prod != {snapshot.snapshot_id for snapshot in self.context.snapshots.values()}
+
+    def refuse_lint_failures(self) -> None:
+        """Holds the models of this folder to the linter's rules, as a deploy does.
+
+        Raises:
+            DeployRefusedError: They break one.
+        """
+        try:
+            self.context.lint_models()
+        except LinterError as error:
+            breaches = "\n".join(f"    {breach}" for breach in self._console.failures)
+            raise DeployRefusedError(
+                f"The models of this folder break rules of the linter (config.yaml, linter/):\n{breaches}\n"
+                "Nothing was written. Mend them and run again; `sqlmesh lint` shows the same."
+            ) from error
 
     def deploy(self, execution_time: datetime) -> None:
         """Brings prod to the models as they stand: evaluates and audits all up to `execution_time`, then switches.
@@ -244,14 +288,37 @@ def _merged(earlier: AuditOutcome, later: AuditOutcome) -> AuditOutcome:
 
 
 def open_project(settings: Settings, console: Console) -> Project:
-    """Loads the project.
+    """Loads the project, once no other process has its database file open.
 
     Raises:
-        PipelineError: Another process has the database file open, or the project or the file can't be read.
+        DatabaseInUseError: Another process has it open still after LOCK_TIMEOUT.
+        PipelineError: The project or the file can't be read.
     """
+    return once_free(lambda: _load_project(settings, console), settings.lock_timeout, console)
+
+
+def _load_project(settings: Settings, console: Console) -> Project:
     try:
         return Project(settings, console)
     except duckdb.IOException as error:
         raise not_opened(settings.sqlmesh_file, error) from error
     except SQLMeshError as error:
-        raise PipelineError(f"The SQLMesh project can't be loaded: {reason(error)}") from error
+        raise _not_loaded(reason(error)) from error
+    except Exception as error:  # the project's YAML and its own Python may raise anything
+        raise _not_loaded(f"{type(error).__name__}: {reason(error)}") from error
+
+
+def _not_loaded(said: str) -> PipelineError:
+    """Why the project could not be loaded: in SQLMesh's own words, but for its advice on versions, which are pinned."""
+    versions = said.partition(" Please ")[0]
+    if "which is ahead of" in said:
+        return PipelineError(
+            f"SQLMesh's state was written by an older version: {versions}",
+            "Bring it up to date with `sqlmesh migrate`, then run again.",
+        )
+    if "which is behind" in said:
+        return PipelineError(
+            f"SQLMesh's state was written by a newer version: {versions}",
+            "Bring this folder up to date (`git pull`, `make setup`) and run again.",
+        )
+    return PipelineError(f"The SQLMesh project can't be loaded: {said}")

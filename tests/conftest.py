@@ -21,6 +21,7 @@ SETTINGS = (
     "MAX_REJECTED_SHARE",
     "MAX_QUARANTINED_SHARE",
     "MAX_COLUMN_SHIFT",
+    "LOCK_TIMEOUT",
 )
 PREFIXES = ("DATABRICKS_", "STATE_")
 OWN_SETTINGS = ("smoke_test.py", "databricks")  # modules and folders that care for their settings themselves

@@ -150,6 +150,7 @@ def environment_of(folder: Path, **more: str) -> Iterator[None]:
         "INPUT_PATH": str(folder / "inputs"),
         "OUTPUT_PATH": str(folder / "outputs"),
         "QUALITY_REPORTS_PATH": str(folder / "quality_reports"),
+        "LOCK_TIMEOUT": "0",
         **more,
     }
     before = {name: os.environ.get(name) for name in settings}
@@ -225,14 +226,14 @@ def continued(story: Story, folder: Path, **settings: str) -> Iterator[tuple[Lab
 
 
 @contextmanager
-def open_in_another_process(path: Path) -> Iterator[None]:
-    """Another process has the database file open meanwhile."""
+def open_in_another_process(path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process has the database file open meanwhile, or until it is killed."""
     holding = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", holding, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
-        yield
+        yield process
         process.kill()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -75,7 +74,7 @@ class Variant:
             return _replaced(text, "'true', '1'", "'true', '1', 'ja'") if self.reads_ja else text
         return _replaced(text, "20000.00,0.0200", f"20000.00,{self.top_rate}")
 
-    def _tiers(self) -> Sequence[Tier]:
+    def _tiers(self) -> tuple[Tier, ...]:
         top = DEFAULT_TIERS[-1]
         return (*DEFAULT_TIERS[:-1], Tier(top.balance_from_amount, Decimal(self.top_rate), top.loan_bonus_pct))
 

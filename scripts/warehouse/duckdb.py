@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 
 import duckdb
 
-from scripts.errors import PipelineError
-from scripts.warehouse import StoredObject, stored_objects
+from scripts.errors import DatabaseInUseError, PipelineError
+from scripts.warehouse import StoredObject, former_name, stored_objects
 
+# One name, whatever the file's, for views name their catalog (config.yaml says the same to SQLMesh).
+CATALOG = "lending_club"
 PARSED_DATABASE = "parsed_feed"
+_HOLDER = re.compile(r"lock is held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
 
 
 class DuckDBWarehouse:
@@ -28,14 +32,27 @@ class DuckDBWarehouse:
         """Connects to the file on its own, without SQLMesh.
 
         Raises:
-            PipelineError: There is no such file, or another process has it open.
+            DatabaseInUseError: Another process has it open.
+            PipelineError: There is no such file, or it can't be opened.
         """
         if not path.exists():
             raise PipelineError(f"There is no database at {path} yet. Run `make run` first, or set DUCKDB_PATH.")
+        connection = duckdb.connect(config={"temp_directory": f"{path}.tmp"})
+        quoted = str(path).replace("'", "''")
         try:
-            return cls(duckdb.connect(str(path)))
-        except duckdb.IOException as error:
+            connection.execute(f"ATTACH '{quoted}' AS {CATALOG}; USE {CATALOG}")
+            former_name.put_right(connection, CATALOG)
+        except duckdb.Error as error:
+            connection.close()
             raise not_opened(path, error) from error
+        return cls(connection)
+
+    @classmethod
+    def beside(cls, connection: duckdb.DuckDBPyConnection) -> DuckDBWarehouse:
+        """The tables over another connection to a database that is attached already."""
+        cursor = connection.cursor()
+        cursor.execute(f"USE {CATALOG}")
+        return cls(cursor)
 
     def fetch(self, sql: str) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql).fetchall()
@@ -101,9 +118,11 @@ class DuckDBLoadArea:
 
 def not_opened(path: Path, error: Exception) -> PipelineError:
     """Why a database file can't be opened, and what to do where another process has it open."""
-    if "lock" in str(error).lower():
-        return PipelineError(
-            f"Another process has {path} open (a run, `sqlmesh ui`, or a SQL client), and DuckDB lets only one write.",
-            "Close it and run again.",
-        )
-    return PipelineError(f"The database {path} can't be opened: {error}")
+    said = str(error)
+    if "set lock on file" not in said:
+        return PipelineError(f"The database {path} can't be opened: {said}")
+    held = _HOLDER.search(said)
+    by = f"PID {held['pid']}, {held['program']}" if held else "a run, `sqlmesh ui`, or a SQL client"
+    return DatabaseInUseError(
+        f"Another process has {path} open ({by}), and DuckDB lets only one write.", "Close it and run again."
+    )

@@ -85,6 +85,11 @@ class Command:
         if self._process.exitcode is None:
             self._process.kill()
 
+    def wait_for(self, text: str) -> None:
+        """Returns once the process has printed the text, or has ended."""
+        while text not in self._output.read_text(encoding="utf-8") and self._process.exitcode is None:
+            self._process.join(0.05)
+
     def ended(self) -> Ended:
         self._process.join()
         return Ended(self._process.exitcode, self._output.read_text(encoding="utf-8"))

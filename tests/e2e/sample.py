@@ -1,4 +1,4 @@
-"""The sample feed of `data/inputs`, as files and as rows."""
+"""The sample feed of `data/sample`, as files and as rows."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from datetime import datetime
 from pathlib import Path
 
 from scripts.feeds import ACCOUNT, CUSTOMER, Feed
-from scripts.settings import PROJECT_ROOT
+from scripts.ingest.sample import SAMPLE
 from tests.reference import Load
-
-SAMPLE = PROJECT_ROOT / "data" / "inputs"
 
 
 def copy_sample(folder: Path) -> Path:

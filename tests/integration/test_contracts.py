@@ -213,6 +213,9 @@ class TestCommandLine:
             ("MAX_REJECTED_SHARE", "2"),
             ("MAX_QUARANTINED_SHARE", "-1"),
             ("MAX_COLUMN_SHIFT", "half"),
+            ("LOCK_TIMEOUT", "a minute"),
+            ("LOCK_TIMEOUT", "-1"),
+            ("LOCK_TIMEOUT", "inf"),
         ],
     )
     def test_a_wrong_setting_ends_with_4_and_names_itself(self, tmp_path: Path, name: str, value: str) -> None:

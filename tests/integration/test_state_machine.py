@@ -1,7 +1,8 @@
 """Loads and changes of the project in any order, against the plain reference: a change is as safe as a load.
 
 After every step that ends well prod's tables and files are exactly what the reference says by the rules of prod, and
-the branch's by those of the branch. A step that fails leaves prod as it was; one that is killed is made good by the next.
+the branch's by those of the branch. A step that fails leaves prod as it was; one that is killed is made good by the
+next.
 """
 
 from __future__ import annotations
@@ -126,7 +127,8 @@ class LoadsAndChanges(RuleBasedStateMachine):
         shutil.copytree(self.story.folder, folder)
         self.environment = environment_of(folder, MAX_REJECTED_SHARE="1")
         self.environment.__enter__()
-        self.main, self.branch = Variant(), None
+        self.main = Variant()
+        self.branch: Variant | None = None
         self.main.write(self.project)
         self.lab = Lab(folder)
         self.coming = iter(loads)

@@ -223,7 +223,8 @@ def test_audit_is_of_the_models_and_audits_that_are_named(machine: Machine, vari
 
 def test_clean_removes_what_runs_made_and_keeps_the_inputs(machine: Machine) -> None:
     made = ["data/duckdb/lending_club.duckdb", "data/outputs/manifest.json", "data/quality_reports/a.json", ".cache/x"]
-    kept = ["data/inputs/Customer.csv", ".venv/bin/__pycache__/x", ".env"]
+    tracked = ["data/sample/Customer.csv", "data/duckdb/.gitkeep"]
+    kept = [*tracked, "data/inputs/Customer.csv", ".venv/bin/__pycache__/x", ".env"]
     for name in (*made, *kept, "scripts/__pycache__/x.pyc"):
         (machine.project / name).parent.mkdir(parents=True, exist_ok=True)
         (machine.project / name).touch()
@@ -285,6 +286,7 @@ def test_example_settings_name_every_variable_that_config_reads_and_set_none() -
         "MAX_QUARANTINED_SHARE",
         "MAX_COLUMN_SHIFT",
         "FEED_ENCODING",
+        "LOCK_TIMEOUT",
     } <= named
     assert [line for line in example.splitlines() if line and not line.startswith("#")] == []
 

@@ -1,0 +1,71 @@
+"""A database of the time when its catalog was named after its file: views and SQLMesh's state name that one still.
+
+A model's identifiers do not depend on its catalog, so with the name put right nothing has to be built again.
+"""
+
+from __future__ import annotations
+
+import re
+
+import duckdb
+
+# Beginnings of the names of schemas that SQLMesh's views read.
+_SCHEMAS = ("sqlmesh__", "landing.")
+# Tables of SQLMesh's state, and those of their columns that name models.
+_STATE = {
+    "_snapshots": ("name", "snapshot"),
+    "_intervals": ("name",),
+    "_environments": ("snapshots", "promoted_snapshot_ids", "previous_finalized_snapshots"),
+    "_auto_restatements": ("snapshot_name",),
+}
+
+
+def put_right(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
+    """Has the views and the state of an attached database of this project name it by `catalog`."""
+    former = _former_name(connection, catalog)
+    if former is None:
+        return
+    connection.execute("BEGIN")
+    for sql in _views(connection, catalog):
+        renamed = sql
+        for schema in _SCHEMAS:
+            renamed = renamed.replace(f"{former}.{schema}", f"{catalog}.{schema}")
+        if renamed != sql:
+            connection.execute(renamed.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))
+    _rename_in_state(connection, former.strip('"'), catalog)
+    connection.execute("COMMIT")
+
+
+def _former_name(connection: duckdb.DuckDBPyConnection, catalog: str) -> str | None:
+    """The name, in quotes where it needs them, by which views of SQLMesh know a database with our ledger."""
+    ledger = "database_name = ? AND schema_name = 'landing' AND table_name = 'load'"
+    if not connection.execute(f"SELECT 1 FROM DUCKDB_TABLES() WHERE {ledger}", [catalog]).fetchone():
+        return None
+    named = (re.search(r'FROM (\w+|"[^"]+")\.sqlmesh__', sql) for sql in _views(connection, catalog))
+    return next((name[1] for name in named if name and name[1] != catalog), None)
+
+
+def _views(connection: duckdb.DuckDBPyConnection, catalog: str) -> list[str]:
+    """The statements that made the views: SQLMesh's physical ones first, for the others read them."""
+    found = connection.execute(
+        "SELECT sql FROM DUCKDB_VIEWS() WHERE database_name = ? AND NOT internal "
+        "ORDER BY STARTS_WITH(schema_name, 'sqlmesh__') DESC, view_oid",
+        [catalog],
+    )
+    return [sql for (sql,) in found.fetchall()]
+
+
+def _rename_in_state(connection: duckdb.DuckDBPyConnection, former: str, catalog: str) -> None:
+    stored = connection.execute(
+        "SELECT table_name FROM DUCKDB_TABLES() WHERE database_name = ? AND schema_name = 'sqlmesh'", [catalog]
+    ).fetchall()
+    # A name by itself, one inside JSON, one that is a key there, and the model's attribute.
+    forms = ('"{}".', r"\"{}\".", r'"\"{}\""', '"default_catalog":"{}"')
+    for table in _STATE.keys() & {name for (name,) in stored}:
+        for column in _STATE[table]:
+            for form in forms:
+                connection.execute(
+                    f"UPDATE sqlmesh.{table} SET {column} = REPLACE({column}, $old, $new) "
+                    f"WHERE CONTAINS({column}, $old)",
+                    {"old": form.format(former), "new": form.format(catalog)},
+                )
