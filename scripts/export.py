@@ -16,23 +16,26 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import duckdb
 import pyarrow as pa
 
+from scripts.agreement import NOTHING, Sums, Tier, sums_by_tier, sums_of_mart, sums_query, tiers_of
 from scripts.errors import PipelineError, first_line
 from scripts.results import ExportedFile
 from scripts.warehouse import Warehouse
 
 MANIFEST_NAME = "manifest.json"
-MANIFEST_SCHEMA_VERSION = 1
+MANIFEST_SCHEMA_VERSION = 2
 ROW_GROUP_ROWS = 122_880
 _READ_BYTES = 1 << 20
 _WIDE_MONEY = ("DECIMAL(19,2)", "DECIMAL(28,2)")
@@ -85,10 +88,14 @@ class Reflects:
     Attributes:
         loaded_at: Newest load that was brought through to the marts (UTC without zone); None when there is none.
         environment: Label of the environment, as in reports.
+        models: The exact versions of the models that made the marts, by name.
+        tiers: The rates that the marts were made with.
     """
 
     loaded_at: datetime | None
     environment: str
+    models: Mapping[str, str] = field(default_factory=dict)
+    tiers: Sequence[Tier] = ()
 
 
 @dataclass(frozen=True)
@@ -126,10 +133,11 @@ def export_marts(warehouse: Warehouse, output_path: str | Path, reflects: Reflec
                     row_count = _draft_parquet(warehouse, mart, folder, token)
                     finishing.append(finisher.submit(_finish_drafts, mart, folder, token, row_count))
                 drafts = [draft for finished in finishing for draft in finished.result()]
+            tiers = _described_tiers(warehouse, drafts[0].path, reflects.tiers)
             loaded_at = _last_change(warehouse, reflects.loaded_at)
             exported = [_publish(draft) for draft in drafts]
             sync_folder(folder)
-            _publish_manifest(folder, drafts, reflects.environment, loaded_at)
+            _publish_manifest(folder, drafts, replace(reflects, loaded_at=loaded_at), tiers)
         finally:
             with suppress(OSError):
                 _remove_leftovers(folder)
@@ -154,6 +162,33 @@ def check_outputs(output_path: str | Path) -> list[str]:
         elif path.stat().st_size != entry["bytes"] or _sha256(path) != entry["sha256"]:
             problems.append(f"{path} is not the file that the manifest describes: run the export again.")
     return problems
+
+
+def outdated(warehouse: Warehouse, output_path: str | Path, models: Mapping[str, str]) -> list[str]:
+    """Compares what the manifest under `output_path` stands for with the marts; a sentence for each difference.
+
+    Args:
+        models: The exact versions of prod's models, by name.
+    """
+    try:
+        reflects = json.loads((Path(output_path) / MANIFEST_NAME).read_text(encoding="utf-8"))["reflects"]
+        described, made_by = reflects["tiers"], reflects["models"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # a matter for check_outputs, or written before manifests said so
+    tiers = tiers_of(warehouse)
+    rates = [Tier(*(Decimal(tier[column]) for column in Tier.__annotations__)) for tier in described]
+    if rates != tiers:
+        return ["The files were made with other interest rates than prod has now."]
+    sums = sums_of_mart(warehouse, tiers)
+    in_files = {
+        place: Sums(tier["accounts"], Decimal(tier["balance_amount"]), Decimal(tier["annual_interest_amount"]))
+        for place, tier in enumerate(described)
+        if tier["accounts"]
+    }
+    if sums != in_files:
+        return ["The files hold other accounts, balances or interest than the marts."]
+    changed = sorted(name for name in {*made_by, *models} if made_by.get(name) != models.get(name))
+    return [f"The files were made by other versions of {', '.join(changed)}."] if changed else []
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -266,15 +301,19 @@ def _row_groups(source: pa.RecordBatchReader, failures: list[Exception]) -> Iter
 
 def _write_csv(mart: Mart, parquet: Path, path: Path) -> None:
     columns = ", ".join(f'{_csv_text(name, type_)} AS "{name}"' for name, type_ in mart.columns)
-    # A folder's name may hold what read_parquet would take for a pattern.
-    pattern = re.sub(r"([\[*?])", r"[\1]", str(parquet))
     with duckdb.connect(":memory:") as local:
         # Text in the order of the rows is the same however many threads make it, unlike Parquet.
         local.execute("SET preserve_insertion_order = true; SET TimeZone = 'UTC'")
         local.execute(
-            f"COPY (SELECT {columns} FROM read_parquet({_literal(pattern)})) TO {_literal(path)} "
+            f"COPY (SELECT {columns} FROM {_parquet(parquet)}) TO {_literal(path)} "
             "(FORMAT csv, HEADER true, DELIMITER ',', QUOTE '\"', ESCAPE '\"', NULLSTR '', USE_TMP_FILE false)"
         )
+
+
+def _parquet(path: Path) -> str:
+    """SQL that reads a Parquet file; a folder's name may hold what read_parquet would take for a pattern."""
+    pattern = re.sub(r"([\[*?])", r"[\1]", str(path))
+    return f"read_parquet({_literal(pattern)})"
 
 
 def _csv_text(name: str, type_: str) -> str:
@@ -294,31 +333,58 @@ def _publish(draft: _Draft) -> ExportedFile:
     return ExportedFile(str(draft.target), draft.row_count, draft.byte_count, draft.sha256, written)
 
 
-def _publish_manifest(folder: Path, drafts: list[_Draft], environment: str, loaded_at: datetime | None) -> None:
+def _described_tiers(warehouse: Warehouse, summary: Path, tiers: Sequence[Tier]) -> list[dict[str, Any]]:
+    """Each rate with the accounts, balances and interest of its tier, summed from the file.
+
+    Raises:
+        PipelineError: The mart's sums are others.
+    """
+    with duckdb.connect(":memory:") as local:
+        in_file = sums_by_tier(local.execute(sums_query(tiers, _parquet(summary))).fetchall())
+    if in_file != sums_of_mart(warehouse, tiers):
+        raise PipelineError(
+            "The file of marts.account_summary holds other balances than the mart: nothing was exported. Another "
+            "process may have changed the mart meanwhile: run the export again."
+        )
+    sums = [in_file.get(place, NOTHING) for place in range(len(tiers))]
+    return [
+        {
+            "balance_from_amount": str(tier.balance_from_amount),
+            "interest_rate_pct": str(tier.interest_rate_pct),
+            "loan_bonus_pct": str(tier.loan_bonus_pct),
+            "accounts": one.accounts,
+            "balance_amount": str(one.balance_amount),
+            "annual_interest_amount": str(one.interest_amount),
+        }
+        for tier, one in zip(tiers, sums, strict=True)
+    ]
+
+
+def _publish_manifest(folder: Path, drafts: list[_Draft], reflects: Reflects, tiers: list[dict[str, Any]]) -> None:
     path = folder / MANIFEST_NAME
     try:
         present = path.read_bytes()
         standing_since = json.loads(present)["reflects"]["loaded_at"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         present, standing_since = b"", None
-    time = None if loaded_at is None else loaded_at.isoformat(timespec="microseconds") + "Z"
+    time = None if reflects.loaded_at is None else reflects.loaded_at.isoformat(timespec="microseconds") + "Z"
     if (
         isinstance(standing_since, str)
         and time is not None
         and standing_since <= time
-        and present == _manifest(drafts, environment, standing_since)
+        and present == _manifest(drafts, reflects, tiers, standing_since)
     ):
         return
-    content = _manifest(drafts, environment, time)
+    content = _manifest(drafts, reflects, tiers, time)
     if content != present:
         write_atomically(path, content)
 
 
-def _manifest(drafts: list[_Draft], environment: str, loaded_at: str | None) -> bytes:
+def _manifest(drafts: list[_Draft], reflects: Reflects, tiers: list[dict[str, Any]], loaded_at: str | None) -> bytes:
     manifest = {
         "schema_version": MANIFEST_SCHEMA_VERSION,
-        "environment": environment,
-        "reflects": {"loaded_at": loaded_at},
+        "environment": reflects.environment,
+        "reflects": {"loaded_at": loaded_at, "tiers": tiers, "models": dict(sorted(reflects.models.items()))},
         "files": [
             {
                 "name": draft.target.name,

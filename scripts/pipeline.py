@@ -20,9 +20,9 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from scripts.clock import end_of_window, timestamp_literal, utc_now
+from scripts.clock import end_of_window, utc_now
 from scripts.errors import EXIT_CODES, PipelineError, for_files
-from scripts.results import AuditOutcome, RunRecord
+from scripts.results import AuditOutcome, RunRecord, versions_by_name
 from scripts.settings import PROJECT_ROOT, Allowed, ReportSettings, Settings, load_report_settings, load_settings
 
 console = Console(highlight=False)
@@ -51,6 +51,9 @@ deploy_option = click.option(
 )
 breaking_option = click.option(
     "--breaking", is_flag=True, help="Deploy also what takes a column, or values of its type, from snapshots or marts."
+)
+anyway_option = click.option(
+    "--anyway", is_flag=True, help="Take the marts as they stand, also where the newest load's audits have not passed."
 )
 replace_option = click.option(
     "--replace", is_flag=True, help="Publish over tables of the marts' names that this pipeline did not make."
@@ -182,19 +185,25 @@ def plan(breaking: bool, options: tuple[str, ...]) -> None:
 
 
 @cli.command()
+@anyway_option
 @steps
-def export() -> None:
+def export(anyway: bool) -> None:
     """Write the marts as they stand to OUTPUT_PATH as CSV and Parquet, with a manifest."""
     with job(reports=False) as current:
+        if not anyway:
+            current.refuse_unproven()
         current.export()
 
 
 @cli.command()
 @replace_option
+@anyway_option
 @steps
-def publish(replace: bool) -> None:
+def publish(replace: bool, anyway: bool) -> None:
     """Put the marts on Databricks as <DATABRICKS_CATALOG>.<DATABRICKS_SCHEMA>.account_summary and .customer_profile."""
     with job(reports=False) as current:
+        if not anyway:
+            current.refuse_unproven()
         current.publish(replace)
 
 
@@ -258,7 +267,8 @@ class Job:
         """Stops before anything is written where prod is not to be brought to the models of this folder.
 
         Raises:
-            DeployRefusedError: They are another branch's, break a rule of the linter, or what readers of prod rely on.
+            DeployRefusedError: They are another branch's, break a rule of the linter, fail a unit test, or break what
+                readers of prod rely on.
         """
         from scripts.branch import refuse_deploy_from_another_branch
         from scripts.published_schema import refuse_broken_promises
@@ -269,6 +279,8 @@ class Job:
         if differs and not deploy:
             refuse_deploy_from_another_branch(self.project.root, self.settings.production_branches)
         self.project.refuse_lint_failures()
+        if differs:
+            self.project.refuse_failing_tests()
         if differs and not breaking:
             refuse_broken_promises(self.project.context)
 
@@ -302,6 +314,7 @@ class Job:
             )
 
     def transform(self, as_of: datetime | None, full_refresh: bool = False) -> None:
+        from scripts.agreement import refuse_disagreement
         from scripts.ingest.load import create_landing, last_loaded_at
         from scripts.reconcile import reconcile
 
@@ -328,19 +341,42 @@ class Job:
                     console.print(f"    {view} was not there any more: made again", soft_wrap=True)
             finally:
                 self.project.collect(self.record)
-        with self._step("reconcile", "checking that every landed row arrived"):
+        with self._step("reconcile", "checking that every landed row arrived, and that the marts agree with history"):
             reconcile(self.warehouse)
-            self._record_success(execution_time)
+            refuse_disagreement(self.warehouse)
+            self.project.record_run(self.record, execution_time)
 
     def export(self) -> None:
+        from scripts.agreement import tiers_of
         from scripts.export import Reflects, export_marts
         from scripts.ingest.load import last_loaded_at
 
-        loaded_at = self.record.loaded_at or last_loaded_at(self.warehouse)
         with self._step("export", f"writing {self.settings.output_path}"):
-            self.record.exports = export_marts(
-                self.warehouse, self.settings.output_path, Reflects(loaded_at, self.settings.environment)
+            reflects = Reflects(
+                self.record.loaded_at or last_loaded_at(self.warehouse),
+                self.settings.environment,
+                versions_by_name(self.project.model_versions()),
+                tiers_of(self.warehouse),
             )
+            self.record.exports = export_marts(self.warehouse, self.settings.output_path, reflects)
+
+    def refuse_unproven(self) -> None:
+        """Stops where the marts do not hold the newest load, with every audit passed, or disagree with history.
+
+        Raises:
+            BlockingAuditError: So it is.
+        """
+        from scripts.agreement import refuse_disagreement
+        from scripts.errors import BlockingAuditError
+        from scripts.ingest.load import last_loaded_at
+
+        newest, proven = last_loaded_at(self.warehouse), self.project.proven_until()
+        if newest and (proven is None or proven <= newest):
+            raise BlockingAuditError(
+                f"The marts do not hold the newest load, {newest} UTC, with every audit passed: nothing was written.",
+                "Run `python -m scripts.pipeline transform`, or take the marts as they stand with --anyway.",
+            )
+        refuse_disagreement(self.warehouse)
 
     def check_publish_target(self, replace: bool) -> None:
         """Finds out before the load what would stop its end."""
@@ -391,14 +427,6 @@ class Job:
     def close(self) -> None:
         self.warehouse.close()
         self.project.close()
-
-    def _record_success(self, execution_time: datetime) -> None:
-        run_id = self.record.run_id
-        self.warehouse.execute(
-            f"INSERT INTO landing.run SELECT '{run_id}', {timestamp_literal(self.record.started_at)}, "
-            f"{timestamp_literal(utc_now())}, {timestamp_literal(execution_time)}, '{self.project.model_versions()}' "
-            f"WHERE NOT EXISTS (SELECT 1 FROM landing.run WHERE run_id = '{run_id}')"
-        )
 
     @contextmanager
     def _step(self, name: str, what: str) -> Iterator[None]:

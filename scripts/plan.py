@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
+from uuid import uuid4
 
 from rich.console import Console
 from sqlmesh import Context
@@ -12,13 +13,15 @@ from sqlmesh.cli.main import plan as sqlmesh_plan
 from sqlmesh.core.console import configure_console, get_console
 
 from scripts import windows
+from scripts.agreement import refuse_disagreement
 from scripts.clock import end_of_window, timestamp_literal, utc_now
 from scripts.ingest.load import last_loaded_at
 from scripts.prod import PROD
 from scripts.published_schema import refuse_broken_promises
+from scripts.reconcile import reconcile
 from scripts.report import wording
 from scripts.settings import Settings
-from scripts.transform import open_project
+from scripts.transform import Project, open_project
 from scripts.warehouse import Warehouse
 
 
@@ -32,9 +35,11 @@ def plan(
         breaking: Whether prod may lose what readers of its tables rely on.
 
     Raises:
+        BlockingAuditError: Prod was planned, and does not hold what was landed.
         DeployRefusedError: It would, and may not.
         SystemExit: SQLMesh's plan failed.
     """
+    started_at = utc_now()
     project = open_project(settings, console)
     context = project.context
     if environment == PROD and not breaking:
@@ -45,6 +50,20 @@ def plan(
     windows.reopen_unproven(context)
     arguments = [environment, "--run", "--ignore-cron", "--execution-time", until.isoformat(sep=" "), *options]
     sqlmesh_plan.main(arguments, prog_name="make plan", obj=context, standalone_mode=False)
+    if environment == PROD:
+        # SQLMesh's command has closed the project.
+        with closing(open_project(settings, console)) as planned:
+            _prove(planned, started_at, until)
+
+
+def _prove(prod: Project, started_at: datetime, until: datetime) -> None:
+    """Holds prod to what a run holds it to, where the plan was carried out."""
+    proven = prod.proven_until()
+    if prod.is_planned() and proven and proven >= until:
+        with closing(prod.warehouse) as warehouse:
+            reconcile(warehouse)
+            refuse_disagreement(warehouse)
+            windows.record_run(prod.context, warehouse, uuid4().hex, started_at, until)
 
 
 def _give_it_a_dialogue(context: Context) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -131,3 +132,14 @@ class RunRecord:
     statements: list[StatementOutcome] = field(default_factory=list)
     exports: list[ExportedFile] = field(default_factory=list)
     step_seconds: dict[str, float] = field(default_factory=dict)
+
+
+def short_name(full_name: str) -> str:
+    """`layer.model` of SQLMesh's quoted name with the catalog."""
+    return ".".join(part.strip('"') for part in full_name.split(".")[-2:])
+
+
+def versions_by_name(model_versions: str) -> dict[str, str]:
+    """The exact version of each model by its name, of the text that `landing.run` keeps."""
+    versions = (version.rsplit(" ", 1) for version in json.loads(model_versions))
+    return {short_name(name): identifier for name, identifier in versions}

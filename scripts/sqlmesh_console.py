@@ -15,7 +15,7 @@ from sqlmesh.utils.concurrency import NodeExecutionFailedError
 from sqlmesh.utils.errors import NodeAuditsErrors
 
 from scripts.errors import reason
-from scripts.results import ModelOutcome
+from scripts.results import ModelOutcome, short_name
 
 
 class RunConsole(NoopConsole):
@@ -96,11 +96,6 @@ def _changes(plan: Plan) -> list[str]:
     added = {model_name(diff.snapshots[snapshot_id]): "new" for snapshot_id in diff.added}
     removed = {short_name(snapshot_id.name): "gone" for snapshot_id in diff.removed_snapshots}
     return [f"{name:<42}{how}" for name, how in sorted({**changed, **added, **removed}.items())]
-
-
-def short_name(full_name: str) -> str:
-    """`layer.model` of SQLMesh's quoted name with the catalog."""
-    return ".".join(part.strip('"') for part in full_name.split(".")[-2:])
 
 
 def model_name(snapshot: Snapshot) -> str:

@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from scripts.errors import PipelineError
-from scripts.export import check_outputs
+from scripts.export import check_outputs, outdated
 from scripts.feeds import FEEDS, Feed
 from scripts.ownership import refuse_foreign_objects
 from scripts.reconcile import missing_loads
 from scripts.report import wording
 from scripts.report.figures import held_back, not_seen, quarantine_now
 from scripts.report.quality_report import latest_report, latest_report_path
+from scripts.results import versions_by_name
 from scripts.settings import Settings
 from scripts.warehouse import Warehouse
 from scripts.warehouse.open import open_warehouse
@@ -60,9 +61,9 @@ def _findings(settings: Settings) -> Iterable[Finding]:
         try:
             yield from _landing(warehouse)
             yield from _models(warehouse)
+            yield _exports(warehouse, settings)
         except duckdb.CatalogException:
             yield Finding("models", "not planned yet", "Run `make run`, or `sqlmesh plan`.")
-    yield from _outputs(settings)
 
 
 def _inputs(settings: Settings) -> Iterable[Finding]:
@@ -144,7 +145,9 @@ def _not_seen(warehouse: Warehouse, feed: Feed) -> Finding:
     return Finding(f"not seen {feed.name}", f"{keys} {wording.NOT_SEEN}" + (f": {samples}" if samples else ""))
 
 
-def _outputs(settings: Settings) -> Iterable[Finding]:
-    torn = check_outputs(settings.output_path)
-    remedy = f"{' '.join(torn)} Run `python -m scripts.pipeline export`." if torn else ""
-    yield Finding("exports", f"{settings.output_path}", remedy)
+def _exports(warehouse: Warehouse, settings: Settings) -> Finding:
+    ran = warehouse.fetch("SELECT model_versions FROM landing.run ORDER BY finished_at DESC LIMIT 1")
+    models = versions_by_name(ran[0][0]) if ran else {}
+    wrong = check_outputs(settings.output_path) or outdated(warehouse, settings.output_path, models)
+    remedy = f"{' '.join(wrong)} Run `python -m scripts.pipeline export`." if wrong else ""
+    return Finding("exports", f"{settings.output_path}", remedy)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
+from io import StringIO
 from typing import Any
 
 import duckdb
@@ -16,6 +17,7 @@ from sqlmesh import Context
 from sqlmesh.core import constants
 from sqlmesh.core.config import DuckDBConnectionConfig
 from sqlmesh.core.console import set_console
+from sqlmesh.core.engine_adapter.base import EngineAdapter
 from sqlmesh.core.snapshot import SnapshotEvaluator
 from sqlmesh.utils.errors import LinterError, SQLMeshError
 
@@ -43,6 +45,7 @@ class Project:
         constants.MAX_FORK_WORKERS = 1
         self._settings = settings
         self.root = PROJECT_ROOT
+        self._state_adapter: EngineAdapter | None = None
         self.context = Context(paths=[str(self.root)], gateway=settings.gateway, load=False)
         try:
             self._attach_state()
@@ -60,6 +63,9 @@ class Project:
 
     def close(self) -> None:
         self.context.close()
+        # A context that could not be loaded does not know of it.
+        if self._state_adapter:
+            self._state_adapter.close()
 
     def _attach_state(self) -> None:
         """Opens the DuckDB file that holds SQLMesh's state.
@@ -75,12 +81,8 @@ class Project:
             return
         # SQLMesh does so, too, before it makes the adapter, and makes one adapter a file.
         state.concurrent_tasks = max(state.concurrent_tasks, warehouse.concurrent_tasks)
-        adapter = state.create_engine_adapter()
-        try:
-            adapter.execute("SELECT 1")
-        except duckdb.Error:
-            adapter.close()
-            raise
+        self._state_adapter = state.create_engine_adapter()
+        self._state_adapter.execute("SELECT 1")
 
     def judged(self, feed: Feed, rows: str) -> str:
         """The project's rules of validity as a query over other rows (a query, too) than those of `source`."""
@@ -116,6 +118,24 @@ class Project:
                 f"The models of this folder break rules of the linter (config.yaml, linter/):\n{breaches}\n"
                 "Nothing was written. Mend them and run again; `sqlmesh lint` shows the same."
             ) from error
+
+    def refuse_failing_tests(self) -> None:
+        """Runs SQLMesh's unit tests of the models that a deploy changes.
+
+        Raises:
+            DeployRefusedError: One fails.
+        """
+        prod = {snapshot.snapshot_id for snapshot in prod_snapshots(self.context)}
+        changed = {one.name for one in self.context.snapshots.values() if one.is_model and one.snapshot_id not in prod}
+        result = self.context.test(model_names=changed, stream=StringIO())
+        failed = sorted(str(test) for test, _ in (*result.original_failures, *result.original_errors))
+        if failed:
+            raise DeployRefusedError(
+                "Unit tests of the changed models fail:\n    "
+                + "\n    ".join(failed)
+                + "\nNothing was written. Mend the "
+                "models or the tests and run again; `sqlmesh test` shows what differs."
+            )
 
     def deploy(self, execution_time: datetime) -> None:
         """Brings prod to the models as they stand: evaluates and audits all up to `execution_time`, then switches.
@@ -163,6 +183,14 @@ class Project:
     def model_versions(self) -> str:
         """The exact versions of prod's models, as text."""
         return windows.model_versions(self.context)
+
+    def record_run(self, record: RunRecord, execution_time: datetime) -> None:
+        """Notes that prod's models hold all up to a time."""
+        windows.record_run(self.context, self.warehouse, record.run_id, record.started_at, execution_time)
+
+    def proven_until(self) -> datetime | None:
+        """End of the time up to which all of prod's models are evaluated and every audit passed."""
+        return windows.prod_is_right_until(self.context)
 
     def restore_views(self) -> list[str]:
         """Makes prod's views again that are not there any more; returns their names."""

@@ -16,7 +16,7 @@ from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.core.snapshot.definition import SnapshotIdAndVersionLike
 from sqlmesh.utils.date import to_timestamp
 
-from scripts.clock import from_milliseconds, hour_of
+from scripts.clock import from_milliseconds, hour_of, timestamp_literal, utc_now
 from scripts.prod import prod_snapshots
 from scripts.warehouse import Warehouse
 
@@ -81,6 +81,17 @@ def close_finished_hours(context: Context, warehouse: Warehouse, execution_time:
         ends_with_run = snapshot.intervals and from_milliseconds(snapshot.intervals[-1][1]) == ran_until
         if unaltered and ends_with_run and version_text(snapshot.name, snapshot.identifier) in known:
             context.state_sync.add_interval(snapshot, hour, end)
+
+
+def record_run(
+    context: Context, warehouse: Warehouse, run_id: str, started_at: datetime, execution_time: datetime
+) -> None:
+    """Notes in `landing.run` that prod's models hold all up to a time, audited and reconciled; repeating it is safe."""
+    warehouse.execute(
+        f"INSERT INTO landing.run SELECT '{run_id}', {timestamp_literal(started_at)}, {timestamp_literal(utc_now())}, "
+        f"{timestamp_literal(execution_time)}, '{model_versions(context)}' "
+        f"WHERE NOT EXISTS (SELECT 1 FROM landing.run WHERE run_id = '{run_id}')"
+    )
 
 
 def model_versions(context: Context) -> str:

@@ -291,6 +291,18 @@ class TestDeploy:
         desk.reference.take(load_of(1))
         desk.assert_prod(desk.with_higher_rates())
 
+    def test_models_that_fail_their_unit_tests_stay_out_of_prod(self, desk: Desk) -> None:
+        desk.change(MODEL, "balance_amount + interest_amount", "balance_amount - interest_amount")
+        write_feeds(load_of(1), desk.lab.inputs)
+        desk.lab.close()
+        before = (desk.lab.folder / "lending_club.duckdb").read_bytes()
+        refused = CliRunner().invoke(cli, ["run", "--as-of", load_of(1).loaded_at.isoformat()])
+        assert refused.exit_code == 4, refused.output
+        assert "Unit tests of the changed models fail" in refused.output
+        assert "test_account_summary.yaml" in refused.output
+        assert (desk.lab.folder / "lending_club.duckdb").read_bytes() == before
+        desk.lab.open()
+
     def test_one_that_was_killed_before_its_end_is_finished(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         def killed(*_: Any, **__: Any) -> None:
             raise KeyboardInterrupt

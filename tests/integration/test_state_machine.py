@@ -32,8 +32,9 @@ from scripts.clock import timestamp_literal
 from scripts.errors import BlockingAuditError
 from scripts.plan import plan
 from scripts.prod import PROD, prod_snapshots
+from scripts.results import short_name
 from scripts.settings import load_settings
-from scripts.sqlmesh_console import model_name, short_name
+from scripts.sqlmesh_console import model_name
 from scripts.warehouse.duckdb import DuckDBWarehouse
 from tests.compare import assert_same_rows
 from tests.feed_strategies import feed_sequences, write_feeds
