@@ -17,7 +17,7 @@ ARGS ?=
 PYTEST_WORKERS ?= 2
 SPARK_WORKERS ?= 3
 PROPERTY_WORKERS ?= 4
-PROPERTY_EXAMPLES_LONG := 200
+PROPERTY_EXAMPLES_LONG := 300
 UI_PORT ?= 8000
 
 # make scale
@@ -127,7 +127,7 @@ test: setup  ## All tests but the long and the Databricks ones: SQLMesh's unit t
 	@$(PY) -m pytest -n $(PYTEST_WORKERS) -m 'not databricks' --ignore=tests/databricks $(ARGS)
 
 .PHONY: test-properties
-test-properties: setup  ## The property tests with 200 random sequences of loads instead of 20 (long)
+test-properties: setup  ## The property tests with 300 random sequences of loads, and 300 of loads and changes of the project (hours)
 	@PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-$(PROPERTY_EXAMPLES_LONG)} $(PY) -m pytest -n $(PROPERTY_WORKERS) -m properties $(ARGS)
 
 .PHONY: test-scale

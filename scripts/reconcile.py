@@ -27,6 +27,11 @@ def reconcile(warehouse: Warehouse) -> None:
         )
 
 
+def first_missing_load(warehouse: Warehouse) -> datetime | None:
+    """Time of the first load of which not every row has arrived; None where all have."""
+    return min((loaded_at for feed in FEEDS for loaded_at, *_ in missing_loads(warehouse, feed)), default=None)
+
+
 def missing_loads(warehouse: Warehouse, feed: Feed) -> list[tuple[datetime, int, int]]:
     """The loads of which not every row has arrived: time, rows landed, rows in staging and quarantine."""
     return warehouse.fetch(

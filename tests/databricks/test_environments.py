@@ -7,7 +7,7 @@ import copy
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -30,6 +30,7 @@ from tests.databricks.postgres import fetch, postgres, postgres_programs
 from tests.feed_strategies import write_feeds
 from tests.lab import assert_same_tables, copy_project
 from tests.reference import DEFAULT_TIERS, Load, Reference, Tier
+from tests.variants import Variant
 
 pytestmark = pytest.mark.databricks
 
@@ -45,6 +46,7 @@ HISTORY_AND_MARTS = (
     "marts.account_summary",
     "marts.customer_profile",
 )
+MARTS = ("marts.account_summary", "marts.customer_profile")
 
 
 @dataclass
@@ -251,6 +253,52 @@ def token_expiring_after(server: RehearsalServer, model: str) -> Iterator[None]:
         patch.setattr(RunConsole, "update_snapshot_evaluation_progress", show_and_expire)
         yield
     server.clear_faults()
+
+
+def test_a_changed_project_comes_into_prod_whole_and_is_rebuilt_whole(
+    stage: Stage, empty_server: RehearsalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, higher = tmp_path / "project", Variant(top_rate="0.0300")
+    copy_project(project)
+    monkeypatch.setattr(scripts.transform, "PROJECT_ROOT", project)
+
+    def check_out(variant: Variant) -> None:
+        stage.lab.close()
+        variant.write(project)
+        stage.lab.open()
+
+    # A branch runs ahead of prod; then a load comes that is dated before the end of its windows.
+    higher.write(project)
+    plan(project, "branch", stage.loaded_at + timedelta(hours=5))
+    before = {name: stage.lab.rows(name) for name in MARTS}
+    load = stage.next_load(CUSTOMERS[:2], [("A1", "1", "175", "savings"), *ACCOUNTS[1:-1]])
+
+    # The branch is merged, and a blocking audit fails.
+    check_out(higher)
+    stage.lab.land(load)
+    twice = f"(TIMESTAMP_NTZ'{load.loaded_at}', 'new', 'twice', 1, 'twice', '1', '5', 'savings')"
+    execute(empty_server, f"INSERT INTO landing.account VALUES {twice}, {twice}")
+    with pytest.raises(BlockingAuditError):
+        stage.lab.transform(None)
+    assert_same_tables(before, {name: stage.lab.rows(name) for name in MARTS})
+    execute(empty_server, "DELETE FROM landing.account WHERE account_key = 'twice'")
+    stage.lab.transform(None)
+    assert_same_tables(higher.tables(stage.reference), stage.lab.tables())
+
+    # Words are changed twice, rows are lost, and a full refresh brings them back.
+    for words in (1, 2):
+        check_out(replace(higher, summary_words=words))
+        stage.lab.transform(None)
+    environment = stage.lab.job.project.context.state_sync.get_environment("prod")
+    assert environment is not None
+    (mart,) = (one for one in environment.snapshots if "account_summary" in one.name)
+    execute(empty_server, f"DELETE FROM {exp.to_table(mart.table_name()).sql(dialect='databricks')}")
+    stage.lab.transform(None, full_refresh=True)
+    assert_same_tables(higher.tables(stage.reference), stage.lab.tables())
+
+    check_out(Variant())
+    stage.lab.transform(None)
+    stage.lab.assert_equals(stage.reference)
 
 
 def test_forward_only_change_that_drops_a_column_is_promoted(

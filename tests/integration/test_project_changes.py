@@ -20,6 +20,7 @@ import scripts.transform
 from scripts.clock import end_of_window
 from scripts.errors import BlockingAuditError, FeedRefusedError
 from scripts.pipeline import cli
+from scripts.prod import prod_snapshots
 from scripts.windows import model_versions
 from tests.feed_strategies import write_feeds
 from tests.lab import (
@@ -349,6 +350,24 @@ class TestRepeatedCommands:
         desk.reference.take(load_of(1))
         assert self.run(desk, "transform").exit_code == 0
         desk.take(load_of(2, "180"))
+        desk.assert_prod()
+
+    def test_a_load_that_a_run_beside_it_passed_by_is_made_up_for(self, desk: Desk) -> None:
+        desk.lab.land(load_of(1))
+        # As a plain `sqlmesh run` leaves it that saw the hour end before the load was committed.
+        for snapshot in prod_snapshots(desk.context):
+            if snapshot.evaluatable and not snapshot.is_seed:
+                desk.context.state_sync.add_interval(snapshot, FIRST_AT, FIRST_AT + timedelta(days=2))
+        ended = self.run(desk, "transform")
+        assert ended.exit_code == 0, ended.output
+        assert "were missing from the models: run again from there" in ended.output
+        desk.reference.take(load_of(1))
+        desk.assert_prod()
+
+    def test_rows_lost_from_staging_are_made_up_for(self, desk: Desk) -> None:
+        desk.lose_rows("staging.stg_account")
+        ended = self.run(desk, "transform")
+        assert ended.exit_code == 0, ended.output
         desk.assert_prod()
 
     def test_a_load_dated_before_windows_that_were_run_is_not_missed(self, desk: Desk) -> None:

@@ -17,7 +17,7 @@ from tests.reference import Load, Reference
 # Each worker of a parallel run takes a quarter. A failure is not shrunk, at seconds a load that would take hours: the
 # sequence is printed as it is.
 QUARTERS = ("first", "second", "third", "fourth")
-EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "20")) // len(QUARTERS)
+EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "8")) // len(QUARTERS)
 
 
 @pytest.mark.properties
