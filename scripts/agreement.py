@@ -37,6 +37,11 @@ class Sums:
 
 
 NOTHING = Sums(0, Decimal("0.00"), Decimal("0.00"))
+# The product of most balances has room in the narrow type, with which DuckDB is many times faster.
+_INTEREST = (
+    "CASE WHEN balance_amount < 100000000000 THEN ROUND(CAST(balance_amount AS DECIMAL(18, 2)) * rate, 2) "
+    "ELSE ROUND(CAST(balance_amount AS DECIMAL(28, 2)) * rate, 2) END"
+)
 # By place of the tier, from 0; -1 is a balance below all of them.
 SumsByTier = dict[int, Sums]
 
@@ -101,7 +106,7 @@ def _sums_of_history(warehouse: Warehouse, tiers: Sequence[Tier]) -> SumsByTier:
     place = _by_tier("balance_amount", tiers, range(len(tiers)), "-1")
     return sums_by_tier(
         warehouse.fetch(f"""
-            SELECT place, COUNT(*), SUM(balance_amount), SUM(ROUND(CAST(balance_amount AS DECIMAL(28, 2)) * rate, 2))
+            SELECT place, COUNT(*), SUM(balance_amount), SUM({_INTEREST})
             FROM (
               SELECT
                 account.balance_amount,
