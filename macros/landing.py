@@ -23,6 +23,9 @@ LANDING_TABLES = {
         reason VARCHAR, detail VARCHAR, raw_text VARCHAR""",
     "unseen": """
         loaded_at TIMESTAMP, feed VARCHAR, record_key VARCHAR""",
+    # Which load may write, on an engine that locks nothing (scripts/warehouse/lease.py).
+    "lease": """
+        load_id VARCHAR, host VARCHAR, pid BIGINT, taken_at TIMESTAMP, until_at TIMESTAMP""",
     "run": """
         run_id VARCHAR, started_at TIMESTAMP, finished_at TIMESTAMP, execution_time TIMESTAMP,
         model_versions VARCHAR""",

@@ -319,7 +319,7 @@ class Job:
     def transform(self, as_of: datetime | None, full_refresh: bool = False) -> None:
         from scripts.agreement import refuse_disagreement
         from scripts.ingest.load import create_landing, last_loaded_at
-        from scripts.reconcile import reconcile
+        from scripts.reconcile import check_ledger, reconcile
 
         create_landing(self.warehouse)
         loaded_at = last_loaded_at(self.warehouse)
@@ -330,6 +330,8 @@ class Job:
         with self.project.recorded_audits(self.record):
             try:
                 if full_refresh:
+                    # Not only at the end: history would be rebuilt without the rows that were lost.
+                    check_ledger(self.warehouse)
                     self.project.reopen()
                 until = f"up to {execution_time:%Y-%m-%d %H:%M:%S} UTC"
                 if not self.project.is_planned():

@@ -1,20 +1,96 @@
-"""The check at the end of a run: every landed row has reached staging or quarantine."""
+"""The check at the end of a run: the landing zone holds every row that its ledger counted, and every landed row has
+reached staging or quarantine."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
+from scripts.clock import timestamp_literal
 from scripts.errors import BlockingAuditError
 from scripts.feeds import FEEDS, Feed
 from scripts.warehouse import Warehouse
 
 
-def reconcile(warehouse: Warehouse) -> None:
-    """Compares, load by load, the rows in the landing zone with those in staging and quarantine.
+@dataclass(frozen=True)
+class LedgerDifference:
+    """A load of a feed whose rows or rejected lines are not as many as its ledger counted."""
+
+    feed: str
+    loaded_at: datetime
+    counted: int
+    landed: int
+    counted_rejects: int
+    rejects: int
+
+    def __str__(self) -> str:
+        found = []
+        if self.counted != self.landed:
+            found.append(f"{self.landed:,} of {self.counted:,} rows are in landing.{self.feed}")
+        if self.counted_rejects != self.rejects:
+            found.append(f"{self.rejects:,} of {self.counted_rejects:,} rejected lines are in landing.reject")
+        return f"{self.feed} load of {self.loaded_at}: {', '.join(found)}"
+
+
+def check_ledger(warehouse: Warehouse) -> None:
+    """Compares, load by load, what the ledger counted with the rows in the landing zone.
 
     Raises:
-        BlockingAuditError: A load has more or fewer rows there than landed.
+        BlockingAuditError: A load has more or fewer.
     """
+    differences = ledger_differences(warehouse)
+    if differences:
+        raise BlockingAuditError(
+            "The landing zone is not what its ledger counted:\n"
+            + "\n".join(map(str, differences))
+            + f"\n{ledger_remedy(differences)}"
+        )
+
+
+def ledger_remedy(differences: list[LedgerDifference]) -> str:
+    """What to do: nothing else holds what landed."""
+    since = min(difference.loaded_at for difference in differences)
+    return (
+        "Everything is built from the landing zone, so no refresh mends it: put its tables back as they were (a copy "
+        "of the database; on Databricks RESTORE TABLE). Where that can't be had, go back to before the first of these "
+        f"loads, DELETE FROM landing.load WHERE loaded_at >= {timestamp_literal(since)}, take the files from then on "
+        "again, in order (`python -m scripts.pipeline ingest --as-of ...` for each), and end with `python -m "
+        "scripts.pipeline run --full-refresh`."
+    )
+
+
+def ledger_differences(warehouse: Warehouse) -> list[LedgerDifference]:
+    """The committed loads of which the landing zone holds more or fewer rows than the ledger counted, in order."""
+    landed = "\n".join(
+        f"UNION ALL SELECT '{feed.name}', loaded_at, 0, 0, COUNT(*), 0, 0 FROM landing.{feed.name} GROUP BY loaded_at"
+        for feed in FEEDS
+    )
+    rows = warehouse.fetch(
+        f"""
+        SELECT feed, loaded_at, SUM(counted), SUM(landed), SUM(counted_rejects), SUM(rejects)
+        FROM (
+            SELECT
+                feed, loaded_at, 1 AS committed, new_count + changed_count + gone_count AS counted, 0 AS landed,
+                rejected_count AS counted_rejects, 0 AS rejects
+            FROM landing.load
+            {landed}
+            UNION ALL SELECT feed, loaded_at, 0, 0, 0, 0, COUNT(*) FROM landing.reject GROUP BY feed, loaded_at
+        ) AS counts
+        GROUP BY feed, loaded_at
+        HAVING SUM(committed) > 0 AND (SUM(counted) <> SUM(landed) OR SUM(counted_rejects) <> SUM(rejects))
+        ORDER BY loaded_at, feed
+        """
+    )
+    return [LedgerDifference(feed, loaded_at, *map(int, counts)) for feed, loaded_at, *counts in rows]
+
+
+def reconcile(warehouse: Warehouse) -> None:
+    """Compares, load by load, the rows in the landing zone with the ledger and with those in staging and quarantine.
+
+    Raises:
+        BlockingAuditError: A load has more or fewer rows than were counted, or there than landed.
+    """
+    check_ledger(warehouse)
     missed = [
         f"{feed.name} load of {loaded_at}: {landed:,} rows landed, {reached:,} reached staging or quarantine"
         for feed in FEEDS

@@ -59,7 +59,8 @@ class Settings:
         max_quarantined_share: A load is refused that would keep a larger share of what it brings, of the accounts or of
             a mart's rows out of the marts.
         max_column_shift: A load is refused in which a column's share of absent or zero values grows by more.
-        lock_timeout: Seconds to wait for a database that another process has open (LOCK_TIMEOUT).
+        lock_timeout: Seconds to wait for a database that another process has open, or on Databricks for another ingest
+            (LOCK_TIMEOUT).
         databricks: None where nothing of Databricks is set.
     """
 

@@ -111,7 +111,7 @@ def take_loads(current: Job, loads: tuple[Path, Path]) -> Outcome:
     current.export()
     models = [model for model in current.project.context.models.values() if model.name.split(".")[0] in LAYERS]
     names = [model.name for model in models if not model.kind.is_embedded]
-    names += [f"landing.{name}" for name in LANDING_TABLES if name != "run"]
+    names += [f"landing.{name}" for name in LANDING_TABLES if name not in ("lease", "run")]
     return Outcome(
         {name: Rows.read(current.warehouse, name) for name in sorted(names)},
         {path.name: path.read_bytes() for path in sorted(current.settings.output_path.iterdir())},

@@ -14,7 +14,7 @@ from scripts.errors import PipelineError
 from scripts.export import check_outputs, outdated
 from scripts.feeds import FEEDS, Feed
 from scripts.ownership import refuse_foreign_objects
-from scripts.reconcile import missing_loads
+from scripts.reconcile import ledger_differences, ledger_remedy, missing_loads
 from scripts.report import wording
 from scripts.report.figures import held_back, not_seen, quarantine_now
 from scripts.report.quality_report import latest_report, latest_report_path
@@ -104,6 +104,9 @@ def _landing(warehouse: Warehouse) -> Iterable[Finding]:
     ran = warehouse.fetch("SELECT finished_at, execution_time FROM landing.run ORDER BY finished_at DESC LIMIT 1")
     if ran:
         yield Finding("last success", f"ended at {ran[0][0]:%Y-%m-%d %H:%M:%S} UTC, up to {ran[0][1]} UTC")
+    if differences := ledger_differences(warehouse):
+        yield Finding("ledger", "; ".join(map(str, differences)), ledger_remedy(differences))
+        return
     pending = sorted({loaded_at for feed in FEEDS for loaded_at, *_ in missing_loads(warehouse, feed)})
     if pending:
         yield Finding(

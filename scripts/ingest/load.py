@@ -100,11 +100,13 @@ def ingest(
             allowed; nothing was written.
     """
     create_landing(warehouse)
-    last = last_loaded_at(warehouse)
-    if as_of and as_of == last and (taken := _taken_already(warehouse, settings)):
-        return taken
-    loaded_at = choose_loaded_at(as_of, last)
     with warehouse.load() as area:
+        # Not before: who waited for another load comes after it.
+        last = last_loaded_at(warehouse)
+        if as_of and as_of == last and (taken := _taken_already(warehouse, settings)):
+            return taken
+        loaded_at = choose_loaded_at(as_of, last)
+        _clear_uncommitted(warehouse)
         # Both files are looked at before a row is written: a refusal leaves nothing behind on any engine.
         resent = {feed.name: _prepare_resent_file(warehouse, settings, feed, loaded_at) for feed in FEEDS}
         parsed = _read_feeds(area, settings, [feed for feed in FEEDS if not resent[feed.name]])
@@ -121,12 +123,52 @@ def ingest(
         for file in prepared:
             file.append()
         loads = [file.ledger for file in prepared]
-        # The ledger comes last, both files in one statement: on an engine without transactions it is the commit.
-        warehouse.execute(
-            f"INSERT INTO landing.load SELECT * FROM (VALUES {', '.join(map(_ledger_values, loads))}) AS ledger "
-            f"WHERE NOT EXISTS (SELECT 1 FROM landing.load WHERE loaded_at = {timestamp_literal(loaded_at)})"
-        )
+        _commit(warehouse, area, loads, loaded_at)
     return loads
+
+
+def _clear_uncommitted(warehouse: Warehouse) -> None:
+    """Deletes the rows of loads that are not in the ledger: an ingest on an engine without transactions was stopped, or
+    a person took a load out."""
+    # In two steps: Delta's DELETE takes no subquery.
+    uncommitted = " UNION ".join(
+        f"SELECT '{table}', loaded_at FROM landing.{table} WHERE loaded_at NOT IN (SELECT loaded_at FROM landing.load)"
+        for table in (*(feed.name for feed in FEEDS), "reject", "unseen")
+    )
+    for table, loaded_at in warehouse.fetch(uncommitted):
+        warehouse.execute(f"DELETE FROM landing.{table} WHERE loaded_at = {timestamp_literal(loaded_at)}")
+
+
+def _commit(warehouse: Warehouse, area: LoadArea, loads: Sequence[FeedLoad], loaded_at: datetime) -> None:
+    """Writes the ledger, both files in one statement: on an engine without transactions it is the commit, so that it is
+    also what finds out whether all of the load is there.
+
+    Raises:
+        PipelineError: It is not; nothing was committed.
+    """
+    moment = timestamp_literal(loaded_at)
+    expected = {f"landing.{load.feed}": load.new_count + load.changed_count + load.gone_count for load in loads}
+    expected["landing.reject"] = sum(load.rejected_count for load in loads)
+    landed = {table: f"(SELECT COUNT(*) FROM {table} WHERE loaded_at = {moment})" for table in expected}
+    is_whole = " AND ".join(f"{landed[table]} = {count}" for table, count in expected.items())
+    warehouse.execute(
+        f"INSERT INTO landing.load SELECT * FROM (VALUES {', '.join(map(_ledger_values, loads))}) AS ledger "
+        f"WHERE NOT EXISTS (SELECT 1 FROM landing.load WHERE loaded_at = {moment}) "
+        f"AND {area.may_commit} AND {is_whole}"
+    )
+    ((committed, *counts),) = warehouse.fetch(
+        f"SELECT (SELECT COUNT(*) FROM landing.load WHERE loaded_at = {moment}), {', '.join(landed.values())}"
+    )
+    if committed != len(loads):
+        differing = [
+            f"{count:,} of {expected[table]:,} rows are in {table}"
+            for table, count in zip(expected, counts, strict=True)
+            if count != expected[table]
+        ]
+        raise PipelineError(
+            f"The load of {loaded_at} was not taken: {', '.join(differing) or 'another ingest has begun meanwhile'}.",
+            "What it left is not seen by anything, and the next ingest clears it: run again.",
+        )
 
 
 @dataclass(frozen=True)

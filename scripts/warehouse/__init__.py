@@ -67,13 +67,23 @@ class Warehouse(Protocol):
         ...
 
     def load(self) -> AbstractContextManager[LoadArea]:
-        """Opens the area of one load. What was written inside is kept when it ends well, and is as if never written
-        when it does not."""
+        """Opens the area of one load, as soon as no other is open. What was written inside is kept when it ends well,
+        and is as if never written when it does not.
+
+        Raises:
+            DatabaseInUseError: Another load is open still after LOCK_TIMEOUT.
+        """
         ...
 
 
 class LoadArea(Protocol):
-    """Where one load is parsed, compared and written."""
+    """Where one load is parsed, compared and written.
+
+    Attributes:
+        may_commit: SQL for: no other ingest has taken this one's place meanwhile.
+    """
+
+    may_commit: str
 
     def parser(self) -> duckdb.DuckDBPyConnection:
         """Returns another DuckDB connection to parse a CSV file in; all of them see the same tables."""

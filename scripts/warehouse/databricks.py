@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,11 +16,11 @@ import sqlglot
 from databricks import sql as databricks_sql
 from databricks.sql.exc import Error as DatabricksError
 
-from scripts.clock import timestamp_literal
+from scripts.clock import utc_now
 from scripts.errors import PipelineError, first_line
-from scripts.feeds import FEEDS
 from scripts.settings import DatabricksSettings
 from scripts.warehouse import SCRATCH_SCHEMA, StoredObject, stored_objects
+from scripts.warehouse.lease import is_held, lease
 from scripts.warehouse.reachable import reach
 
 FETCHED_ROWS = 100_000
@@ -33,9 +34,9 @@ class DatabricksWarehouse:
 
     gateway = "databricks"
 
-    def __init__(self, settings: DatabricksSettings) -> None:
+    def __init__(self, settings: DatabricksSettings, lock_timeout: float = 0) -> None:
         reach(settings)
-        self._settings = settings
+        self._settings, self._lock_timeout = settings, lock_timeout
         self._staging_folder = tempfile.TemporaryDirectory(prefix="lending_club_")
         try:
             self._connection = databricks_sql.connect(
@@ -84,32 +85,41 @@ class DatabricksWarehouse:
 
     @contextmanager
     def load(self) -> Iterator[DatabricksLoadArea]:
-        """Rows count once the ledger names their load; what an earlier load left without that is cleared first, and
-        so are its files. Its scratch tables go with this load's."""
-        self._clear_uncommitted()
-        with self.volume_area() as area:
-            self._remove_files(area.root)
-            self.execute_native(f"CREATE SCHEMA IF NOT EXISTS {SCRATCH_SCHEMA}")
+        """Rows count once the ledger names their load. Only who holds the lease writes, so that scratch tables and
+        files of any other load are left over from one that was killed: they are removed first."""
+        load_id = f"load_{uuid4().hex}"
+        with (
+            lease(self, load_id, self._lock_timeout, lambda: DatabricksWarehouse(self._settings)),
+            self.volume_area(load_id) as area,
+        ):
+            area.may_commit = is_held(load_id)
+            self._remove_leftovers(area)
             try:
                 yield area
             finally:
+                # One that has lost its lease meanwhile leaves alone what the other load has made.
                 with suppress(PipelineError):
-                    self.execute_native(f"DROP SCHEMA IF EXISTS {SCRATCH_SCHEMA} CASCADE")
+                    area.drop_scratch()
+                    self.execute_native(f"DROP SCHEMA IF EXISTS {SCRATCH_SCHEMA}")
 
     @contextmanager
-    def volume_area(self) -> Iterator[DatabricksLoadArea]:
-        """A folder of its own in the volume, which is made sure of; the folder is removed when it is left."""
+    def volume_area(self, name: str = "") -> Iterator[DatabricksLoadArea]:
+        """A folder of its own in the volume, which is made sure of; the folder is removed when it is left.
+
+        Args:
+            name: Of the folder; without one it says the day on which it was made (see `_is_leftover`).
+        """
         schema, volume = self._settings.volume
         self.execute_native(f"CREATE SCHEMA IF NOT EXISTS {schema}")
         self.execute_native(f"CREATE VOLUME IF NOT EXISTS {schema}.{volume}")
         root = f"/Volumes/{self._settings.catalog}/{schema}/{volume}"
-        area = DatabricksLoadArea(self, root, Path(self._staging_folder.name))
+        name = name or f"{utc_now():%Y%m%d}_{uuid4().hex}"
+        area = DatabricksLoadArea(self, root, Path(self._staging_folder.name) / name)
         try:
             yield area
         finally:
             area.close()
-            with suppress(DatabricksError, PipelineError):
-                self._remove_files(area.folder)
+            self._remove(f"{area.folder}/")
 
     def put(self, path: Path, target: str) -> None:
         """Sends a local file to the volume."""
@@ -123,23 +133,32 @@ class DatabricksWarehouse:
             self._connection.close()
         self._staging_folder.cleanup()
 
-    def _clear_uncommitted(self) -> None:
-        # In two steps: Delta's DELETE takes no subquery.
-        uncommitted = " UNION ".join(
-            f"SELECT '{table}', loaded_at FROM landing.{table} "
-            "WHERE loaded_at NOT IN (SELECT loaded_at FROM landing.load)"
-            for table in (*(feed.name for feed in FEEDS), "reject", "unseen")
-        )
-        for table, loaded_at in self.fetch(uncommitted):
-            self.execute(f"DELETE FROM landing.{table} WHERE loaded_at = {timestamp_literal(loaded_at)}")
+    def _remove_leftovers(self, area: DatabricksLoadArea) -> None:
+        """Removes what loads that were killed have left; this one holds the lease."""
+        self.execute_native(f"DROP SCHEMA IF EXISTS {SCRATCH_SCHEMA} CASCADE")
+        self.execute_native(f"CREATE SCHEMA IF NOT EXISTS {SCRATCH_SCHEMA}")
+        for path in self._entries(area.root):
+            if _is_leftover(path.rstrip("/").rpartition("/")[2]):
+                self._remove(path)
 
-    def _remove_files(self, folder: str) -> None:
-        entries = [(path.removeprefix("dbfs:"), name) for path, name, *_ in self.fetch_native(f"LIST '{folder}'")]
-        for path, name in entries:
-            if name.endswith("/"):
-                self._remove_files(path.rstrip("/"))
-            else:
+    def _remove(self, path: str) -> None:
+        """Removes a file, or the files of a folder, from the volume, as far as it lets: what stays is in nobody's way.
+
+        LIST need not write a folder with a slash: what can't be removed as a file is taken for one.
+        """
+        if not path.endswith("/"):
+            with suppress(PipelineError):
                 self.execute_native(f"REMOVE '{path}'")
+                return
+        for entry in self._entries(path.rstrip("/")):
+            if entry != path:
+                self._remove(entry)
+
+    def _entries(self, folder: str) -> list[str]:
+        """The paths of what a folder of the volume holds, as LIST writes them; none where it doesn't list it."""
+        with suppress(DatabricksError, PipelineError):
+            return [path.removeprefix("dbfs:") for path, *_ in self.fetch_native(f"LIST '{folder}'")]
+        return []
 
     @contextmanager
     def _cursor(self, sql: str, parameters: dict[str, Any] | None = None) -> Iterator[Any]:
@@ -165,10 +184,13 @@ class DatabricksWarehouse:
 class DatabricksLoadArea:
     """One load: parsed by DuckDB in a scratch file, sent as Parquet, compared in scratch tables on the warehouse."""
 
-    def __init__(self, warehouse: DatabricksWarehouse, root: str, staging_folder: Path) -> None:
+    may_commit = "TRUE"
+
+    def __init__(self, warehouse: DatabricksWarehouse, root: str, local_folder: Path) -> None:
         self._warehouse = warehouse
-        self._folder = staging_folder / uuid4().hex
-        self.root, self.folder = root, f"{root}/{self._folder.name}"
+        self._folder, self.name = local_folder, local_folder.name
+        self.root, self.folder = root, f"{root}/{self.name}"
+        self._scratch: list[str] = []
         self._folder.mkdir()
         self._local = duckdb.connect(str(self._folder / "parsed.duckdb"))
 
@@ -196,9 +218,15 @@ class DatabricksLoadArea:
         return f'parquet."{folder}"'
 
     def scratch(self, name: str, query: str) -> str:
-        table = f"{SCRATCH_SCHEMA}.{name}"
+        table = f"{SCRATCH_SCHEMA}.{name}_{self.name}"
+        self._scratch.append(table)
         self._warehouse.execute(f"CREATE OR REPLACE TABLE {table} AS {query}")
         return table
+
+    def drop_scratch(self) -> None:
+        """Drops the tables of this load."""
+        for table in self._scratch:
+            self._warehouse.execute_native(f"DROP TABLE IF EXISTS {table}")
 
     def close(self) -> None:
         """Lets go of the local files."""
@@ -206,6 +234,13 @@ class DatabricksLoadArea:
         for path in sorted(self._folder.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
         self._folder.rmdir()
+
+
+def _is_leftover(name: str) -> bool:
+    """Whether no one can be at work any more in a folder of the volume that is not this load's: the others that may be
+    there, of `publish` and `check`, hold no lease but do not take a day."""
+    day = name.partition("_")[0]
+    return not day.isdigit() or day < f"{utc_now() - timedelta(days=1):%Y%m%d}"
 
 
 def to_databricks(sql: str) -> str:

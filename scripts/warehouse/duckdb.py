@@ -87,6 +87,8 @@ class DuckDBWarehouse:
 class DuckDBLoadArea:
     """One transaction; the files are parsed outside it, into a database in memory beside it."""
 
+    may_commit = "TRUE"
+
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         self._parsers: list[duckdb.DuckDBPyConnection] = []

@@ -16,8 +16,11 @@ _PAUSE_SECONDS = 0.2
 Opened = TypeVar("Opened")
 
 
-def once_free(opening: Callable[[], Opened], seconds: float, console: Console) -> Opened:
+def once_free(opening: Callable[[], Opened], seconds: float, console: Console, pause: float = _PAUSE_SECONDS) -> Opened:
     """Opens a database as soon as no other process has it open, and says so once where it has to wait.
+
+    Args:
+        pause: Seconds between two attempts.
 
     Raises:
         DatabaseInUseError: Another process has it open still after so many seconds.
@@ -34,4 +37,4 @@ def once_free(opening: Callable[[], Opened], seconds: float, console: Console) -
             if not waits:
                 console.print(f"{escape(error.what)} Waiting up to {seconds:g} s.", soft_wrap=True)
                 waits = True
-            sleep(min(_PAUSE_SECONDS, left))
+            sleep(min(pause, left))

@@ -18,4 +18,4 @@ def open_warehouse(settings: Settings) -> Warehouse:
     # Only who uses Databricks pays for importing its connector.
     from scripts.warehouse.databricks import DatabricksWarehouse
 
-    return DatabricksWarehouse(databricks_of(settings))
+    return DatabricksWarehouse(databricks_of(settings), settings.lock_timeout)

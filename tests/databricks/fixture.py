@@ -69,6 +69,10 @@ class RehearsalServer:
         running them."""
         self._set_faults(drops=[{"pattern": pattern, "executed": executed, "times": times} for pattern in patterns])
 
+    def list_folders_without_slash(self) -> None:
+        """Have LIST write a folder's name as it does a file's."""
+        self._set_faults(bare_folders=True)
+
     def clear_faults(self) -> None:
         """Work properly again."""
         self._set_faults()

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import functools
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from databricks import sql as databricks_sql
 
-from scripts.errors import FeedRefusedError, PipelineError
+from scripts.clock import timestamp_literal
+from scripts.errors import DatabaseInUseError, FeedRefusedError, PipelineError
 from scripts.feeds import ACCOUNT, Feed
 from scripts.ingest.load import ingest
 from scripts.pipeline import cli
 from scripts.settings import PROJECT_ROOT, Allowed, databricks_of, load_settings
 from scripts.warehouse import SCRATCH_SCHEMA
 from scripts.warehouse.databricks import DatabricksWarehouse
+from scripts.warehouse.open import open_warehouse
 from tests.databricks.fixture import RehearsalServer
 from tests.databricks.lab import Table, cut_after, databricks_environment, execute, files_in_volume
 from tests.feed_strategies import write_feeds
@@ -41,8 +46,9 @@ DYING_INGEST = """
 import os, re, sys
 from datetime import datetime
 from scripts.ingest.load import ingest
-from scripts.settings import Allowed, databricks_of, load_settings
+from scripts.settings import Allowed, load_settings
 from scripts.warehouse.databricks import DatabricksWarehouse
+from scripts.warehouse.open import open_warehouse
 loaded_at, pattern, when = sys.argv[1:]
 run = DatabricksWarehouse.execute_native
 def run_and_die(self, sql, parameters=None):
@@ -54,9 +60,8 @@ def run_and_die(self, sql, parameters=None):
         os._exit(9)
 DatabricksWarehouse.execute_native = run_and_die
 settings = load_settings()
-warehouse = DatabricksWarehouse(databricks_of(settings))
 ingest(
-    warehouse,
+    open_warehouse(settings),
     settings,
     None,
     reopen=lambda since: None,
@@ -99,7 +104,7 @@ class Desk:
     def ingest(self) -> None:
         """Takes the feeds as they lie in the inputs, over a connection of its own."""
         settings = load_settings()
-        with closing(DatabricksWarehouse(databricks_of(settings))) as warehouse:
+        with closing(open_warehouse(settings)) as warehouse:
             ingest(
                 warehouse,
                 settings,
@@ -108,6 +113,25 @@ class Desk:
                 as_of=self.loaded_at,
                 allowed=VALUES_ALLOWED,
             )
+
+    def ingest_in_another_process(self, pattern: str, when: str) -> subprocess.Popen[str]:
+        """Takes them there; at a statement that matches the pattern it is killed."""
+        return subprocess.Popen(
+            [sys.executable, "-c", DYING_INGEST, self.loaded_at.isoformat(), pattern, when],
+            cwd=PROJECT_ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def ingest_and_die(self, pattern: str, when: str) -> None:
+        killed = self.ingest_in_another_process(pattern, when)
+        said, _ = killed.communicate()
+        assert killed.returncode == KILLED, said
+
+    def let_lease_run_out(self) -> None:
+        """Has as much time pass as the lease of a load that was killed has left."""
+        execute(self.server, "UPDATE landing.lease SET until_at = taken_at")
 
     def assert_each_load_once(self) -> None:
         """Checks the landing zone against the reference, and that nothing else is left on the server."""
@@ -124,7 +148,7 @@ class Desk:
         """Checks that there is no file in the volume and no scratch table."""
         assert files_in_volume(self.server) == []
         tables = {name for _, name, *_ in execute(self.server, "SHOW TABLES IN landing")}
-        assert tables == {"customer", "account", "reject", "unseen", "load", "run"}
+        assert tables == {"customer", "account", "reject", "unseen", "load", "lease", "run"}
         assert SCRATCH_SCHEMA not in {name for (name,) in execute(self.server, "SHOW SCHEMAS")}
 
     def expect(self, load: Load) -> None:
@@ -190,20 +214,49 @@ def test_ingest_that_was_killed_is_repeated_as_if_it_had_not_begun(desk: Desk) -
         ("INSERT INTO landing.load", "after"),
     ):
         desk.loaded_at += timedelta(minutes=1)
-        killed = subprocess.run(
-            [sys.executable, "-c", DYING_INGEST, desk.loaded_at.isoformat(), pattern, when],
-            cwd=PROJECT_ROOT,
-            env={**os.environ, "INPUT_PATH": str(desk.folder / "inputs")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert killed.returncode == KILLED, killed.stderr
+        desk.ingest_and_die(pattern, when)
+        desk.let_lease_run_out()
         assert files_in_volume(desk.server)
     # The ledger was written by the last of them: that load is taken, none of the others is.
     desk.expect(Load(desk.loaded_at, load.customer, load.account))
     desk.loaded_at += timedelta(minutes=1)
     desk.expect(Load(desk.loaded_at, load.customer, load.account))
+    desk.ingest()
+    desk.assert_each_load_once()
+
+
+def test_folders_that_are_listed_without_a_slash_stop_no_load(desk: Desk) -> None:
+    load = desk.write_next()
+    desk.ingest_and_die("INSERT INTO landing.account", "before")
+    desk.let_lease_run_out()
+    desk.server.list_folders_without_slash()
+    desk.expect(load)
+    desk.ingest()
+    desk.server.clear_faults()
+    desk.assert_each_load_once()
+
+
+def test_files_that_are_being_published_meanwhile_are_left_alone(desk: Desk) -> None:
+    desk.expect(desk.write_next())
+    with closing(DatabricksWarehouse(databricks_of(load_settings()))) as warehouse, warehouse.volume_area() as area:
+        sent = area.send(area.parser().sql("SELECT 42 AS answer"), "mart")
+        desk.ingest()
+        assert warehouse.fetch(f"SELECT answer FROM {sent}") == [(42,)]
+    desk.assert_each_load_once()
+
+
+def test_load_whose_rows_are_not_all_there_is_not_taken(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = desk.write_next()
+
+    def lose_rows() -> None:
+        execute(desk.server, "DELETE FROM landing.account WHERE change_type = 'gone' AND " + at(load.loaded_at))
+
+    with (
+        at_statement(monkeypatch, "INSERT INTO landing.load", lose_rows),
+        pytest.raises(PipelineError, match=r"was not taken: 1 of 2 rows are in landing\.account\. .* run again"),
+    ):
+        desk.ingest()
+    desk.expect(load)
     desk.ingest()
     desk.assert_each_load_once()
 
@@ -281,14 +334,127 @@ def test_command_with_an_expired_token_ends_with_a_sentence_and_exit_code_1(desk
     assert "Traceback" not in ended.output
 
 
+class TestTwoIngestsAtOnce:
+    def test_they_end_one_after_the_other_with_the_rows_of_both(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The second begins when all rows of the first are there, and its ledger is not."""
+        monkeypatch.setenv("LOCK_TIMEOUT", "120")
+        desk.expect(desk.write_next())
+        second: list[subprocess.Popen[str]] = []
+        said: list[str] = []
+
+        def begin_second() -> None:
+            desk.expect(desk.write_next())
+            second.append(desk.ingest_in_another_process("no statement", "before"))
+            assert second[0].stdout
+            for line in second[0].stdout:
+                said.append(line)
+                if "Waiting up to" in line:
+                    return
+
+        with at_statement(monkeypatch, "INSERT INTO landing.load", begin_second):
+            desk.ingest()
+        rest, _ = second[0].communicate()
+        assert second[0].returncode == 0, [*said, rest]
+        desk.assert_each_load_once()
+        assert f"Another ingest writes to the landing zone: PID {os.getpid()} on " in "".join(said)
+
+    def test_the_second_names_the_first_once_its_time_to_wait_is_over(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        desk.expect(desk.write_next())
+
+        def ingest_beside() -> None:
+            expected = rf"PID {os.getpid()} on {socket.gethostname()}, since .* UTC; its lease runs until .* UTC"
+            with pytest.raises(DatabaseInUseError, match=expected):
+                desk.ingest()
+
+        with at_statement(monkeypatch, "INSERT INTO landing.load", ingest_beside):
+            desk.ingest()
+        desk.assert_each_load_once()
+
+    def test_it_goes_on_once_the_lease_of_one_that_was_killed_has_run_out(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("LOCK_TIMEOUT", "120")
+        load = desk.write_next()
+        desk.ingest_and_die("INSERT INTO landing.load", "before")
+        desk.loaded_at += timedelta(minutes=1)
+        desk.expect(Load(desk.loaded_at, load.customer, load.account))
+        desk.ingest()
+        assert "Another ingest writes to the landing zone: PID" in capsys.readouterr().out
+        desk.assert_each_load_once()
+
+    def test_a_load_keeps_its_lease_for_as_long_as_it_takes(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("scripts.warehouse.lease.RENEWED_AFTER_SECONDS", 0.1)
+        desk.expect(desk.write_next())
+
+        def wait_for_renewal() -> None:
+            lease = "SELECT until_at FROM landing.lease"
+            first = execute(desk.server, lease)
+            assert any(execute(desk.server, lease) != first for _ in range(300))
+
+        with at_statement(monkeypatch, "INSERT INTO landing.load", wait_for_renewal):
+            desk.ingest()
+        desk.assert_each_load_once()
+
+    def test_a_load_that_another_took_the_lease_from_is_not_taken(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        load = desk.write_next()
+
+        def take_lease() -> None:
+            execute(desk.server, "UPDATE landing.lease SET load_id = 'another'")
+
+        with (
+            at_statement(monkeypatch, "INSERT INTO landing.load", take_lease),
+            pytest.raises(PipelineError, match="was not taken: another ingest has begun meanwhile"),
+        ):
+            desk.ingest()
+        desk.let_lease_run_out()
+        desk.expect(load)
+        desk.ingest()
+        desk.assert_each_load_once()
+
+    @pytest.mark.parametrize("before", ["UPDATE landing.lease SET until_at = taken_at", "DELETE FROM landing.lease"])
+    def test_of_several_that_begin_at_the_same_moment_not_more_than_one_writes(self, desk: Desk, before: str) -> None:
+        """Whether the lease was held before or never: then it may be that none does, and each tries again."""
+        execute(desk.server, before)
+        start = Barrier(3, timeout=120)
+
+        def writes(_: int) -> bool:
+            with closing(open_warehouse(load_settings())) as warehouse:
+                start.wait()
+                try:
+                    with warehouse.load():
+                        start.wait()
+                        return True
+                except DatabaseInUseError:
+                    start.wait()
+                    return False
+
+        with ThreadPoolExecutor(start.parties) as threads:
+            assert list(threads.map(writes, range(start.parties))).count(True) <= 1
+        desk.let_lease_run_out()
+        desk.expect(desk.write_next())
+        desk.ingest()
+        desk.assert_each_load_once()
+
+
+def at(moment: datetime) -> str:
+    return f"loaded_at = {timestamp_literal(moment)}"
+
+
 @contextmanager
 def at_statement(patch: pytest.MonkeyPatch, text: str, action: Callable[[], None]) -> Iterator[None]:
-    """Does something just before the loader sends a statement that begins with the text."""
+    """Does something just before the loader sends the first statement that begins with the text."""
     run = DatabricksWarehouse.execute_native
+    actions = [action]
 
     def act_and_run(warehouse: DatabricksWarehouse, sql: str, parameters: dict[str, Any] | None = None) -> None:
-        if sql.startswith(text):
-            action()
+        if actions and sql.startswith(text):
+            actions.pop()()
         run(warehouse, sql, parameters)
 
     with patch.context() as within:

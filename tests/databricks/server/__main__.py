@@ -35,7 +35,7 @@ def serve(folder: Path, port: int) -> None:
         signal.signal(signal.SIGINT, lambda *_: stopping.set())  # after Spark has set its own
         authority, token, faults = trustme.CA(), "dapi" + secrets.token_hex(16), Faults()
         authority.cert_pem.write_to_path(folder / "ca.pem")
-        volumes = Volumes(engine_folder / "volumes")
+        volumes = Volumes(engine_folder / "volumes", faults)
         service = Service(spark, volumes, faults, folder / "statements.jsonl")
         proxy = Proxy(port, authority, service, volumes, faults, token)
         threading.Thread(target=proxy.serve_forever, daemon=True).start()

@@ -26,12 +26,14 @@ class Faults:
         unavailable: How many of the next requests are answered 503.
         retry_after_seconds: The header Retry-After of those.
         drops: Where to cut the connection.
+        bare_folders: Whether LIST writes folders without the slash at their end.
     """
 
     expired_status: int | None = None
     unavailable: int = 0
     retry_after_seconds: int = 1
     drops: list[Drop] = field(default_factory=list)
+    bare_folders: bool = False
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def set(self, wanted: dict[str, Any]) -> None:
@@ -41,6 +43,7 @@ class Faults:
             self.unavailable = wanted.get("unavailable", 0)
             self.retry_after_seconds = wanted.get("retry_after_seconds", 1)
             self.drops = [Drop(**drop) for drop in wanted.get("drops", [])]
+            self.bare_folders = wanted.get("bare_folders", False)
 
     def take_unavailable(self) -> bool:
         """Whether the request at hand is to be answered 503."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.databricks.server.engine import EngineError, Result, Session
+from tests.databricks.server.faults import Faults
 from tests.databricks.server.rewrites import Word
 
 HOST = "volumes.databricks.test"
@@ -25,8 +26,8 @@ class Transfer:
 class Volumes:
     """The volumes of the rehearsal, kept under a folder as `<catalog>/<schema>/<volume>/...`."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, faults: Faults) -> None:
+        self._folder, self._faults = folder, faults
         self.transfers: dict[str, Transfer] = {}
 
     def local_path(self, path: str) -> str:
@@ -91,7 +92,7 @@ class Volumes:
         if not folder.is_dir():
             raise EngineError(f"[PATH_NOT_FOUND] Path does not exist: {path}.", "42K03")
         files = sorted(folder.iterdir())
-        names = [file.name + "/" * file.is_dir() for file in files]
+        names = [file.name + "/" * (file.is_dir() and not self._faults.bare_folders) for file in files]
         return Result.of_rows(
             {
                 "path": [f"{path.rstrip('/')}/{name}" for name in names],
