@@ -13,10 +13,9 @@ import duckdb
 from rich.console import Console
 from sqlglot import exp, parse_one
 from sqlmesh import Context
-from sqlmesh.core import constants
 from sqlmesh.core.config import DuckDBConnectionConfig
 from sqlmesh.core.console import set_console
-from sqlmesh.core.snapshot import SnapshotEvaluator
+from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.utils.errors import LinterError, SQLMeshError
 
 from scripts import restore, windows
@@ -27,6 +26,7 @@ from scripts.prod import PROD, prod_snapshots
 from scripts.results import AuditOutcome, RunRecord
 from scripts.settings import PROJECT_ROOT, Settings
 from scripts.sqlmesh_console import RunConsole, model_name
+from scripts.sqlmesh_internals import audits_shown_to, models_read_in_this_process
 from scripts.warehouse import Warehouse
 from scripts.warehouse.duckdb import DuckDBWarehouse, not_opened
 from scripts.warehouse.lock import once_free
@@ -39,14 +39,13 @@ class Project:
     def __init__(self, settings: Settings, console: Console) -> None:
         self._console = RunConsole(console)
         set_console(self._console)
-        # SQLMesh would read the models in forked processes: a fork may hang where threads run, as DuckDB's do here.
-        constants.MAX_FORK_WORKERS = 1
         self._settings = settings
         self.root = PROJECT_ROOT
         self.context = Context(paths=[str(self.root)], gateway=settings.gateway, load=False)
         try:
             self._attach_state()
-            self.context.load()
+            with models_read_in_this_process():
+                self.context.load()
         except BaseException:
             self.close()
             raise
@@ -217,30 +216,21 @@ class Project:
 
     @contextmanager
     def recorded_audits(self, record: RunRecord) -> Iterator[None]:
-        """Puts the result of every audit that SQLMesh runs meanwhile into the record, passed ones too.
-
-        SQLMesh hands them to nobody: consoles see counts only, and a failure stops the run.
-        """
-        original = SnapshotEvaluator.audit
+        """Puts the result of every audit that SQLMesh runs meanwhile into the record, passed ones too."""
         outcomes: dict[tuple[str, str], AuditOutcome] = {}
 
-        def audit(evaluator: SnapshotEvaluator, snapshot: Any, **kwargs: Any) -> Any:
-            # Without an adapter the model's declared types serve; with one, SQLMesh asks the warehouse for the table's
-            # columns before every audit, which on Databricks takes as long as many an audit.
-            results = original(evaluator, snapshot, engine_adapter=None, **kwargs)
+        def take(snapshot: Snapshot, results: list[Any], dialect: str) -> None:
             for result in results:
                 if result.skipped:
                     continue
-                outcome = _outcome(snapshot, result, evaluator.adapter.dialect)
+                outcome = _outcome(snapshot, result, dialect)
                 earlier = outcomes.get((outcome.model, outcome.audit))
                 outcomes[outcome.model, outcome.audit] = _merged(earlier, outcome) if earlier else outcome
-            return results
 
-        SnapshotEvaluator.audit = audit  # type: ignore[method-assign, assignment]
         try:
-            yield
+            with audits_shown_to(take):
+                yield
         finally:
-            SnapshotEvaluator.audit = original  # type: ignore[method-assign]
             record.audits.extend(outcomes.values())
 
     def _failure(self, fallback: str) -> BlockingAuditError:
@@ -260,7 +250,7 @@ def _count_rows(warehouse: Warehouse, model: str) -> int | None:
         return None
 
 
-def _outcome(snapshot: Any, result: Any, dialect: str) -> AuditOutcome:
+def _outcome(snapshot: Snapshot, result: Any, dialect: str) -> AuditOutcome:
     name = model_name(snapshot)
     arguments = ", ".join(
         value.sql(dialect="duckdb") for key, value in result.audit_args.items() if key in ("columns", "column", "key")
