@@ -91,7 +91,8 @@ def cli() -> None:
     \b
     Exit codes: 0 done · 1 a step failed · 2 wrong usage · 3 the feed was refused, nothing written ·
     4 a setting is wrong, or a deploy was refused and nothing written ·
-    5 a model or a blocking audit failed, history and marts as they were.
+    5 a model or a blocking audit failed: the message says which tables already have the new load; exports
+    and published tables are as they were.
     Settings come from the environment or .env (see .env.example).
     """
 

@@ -23,7 +23,7 @@ from scripts.audits import chosen
 from scripts.errors import BlockingAuditError, DeployRefusedError, PipelineError, reason
 from scripts.feeds import Feed
 from scripts.prod import PROD, prod_snapshots
-from scripts.results import AuditOutcome, RunRecord
+from scripts.results import LAYERS, AuditOutcome, RunRecord
 from scripts.settings import PROJECT_ROOT, Settings
 from scripts.sqlmesh_console import RunConsole, model_name
 from scripts.sqlmesh_internals import audits_shown_to, models_read_in_this_process
@@ -120,7 +120,8 @@ class Project:
         """Brings prod to the models as they stand: evaluates and audits all up to `execution_time`, then switches.
 
         Raises:
-            BlockingAuditError: A model or a blocking audit failed; prod shows the models that it showed before.
+            BlockingAuditError: A model or a blocking audit failed; prod shows the models that it showed before, with
+                the new load in those that did not change and were evaluated by then.
         """
         self._prepare()
         try:
@@ -141,7 +142,7 @@ class Project:
         """Runs every model for its window up to `execution_time` (exclusive), the hour under way included.
 
         Raises:
-            BlockingAuditError: A model or a blocking audit failed; what stands after it was not run.
+            BlockingAuditError: A model or a blocking audit failed; what reads it was not run.
         """
         self._prepare()
         try:
@@ -236,10 +237,44 @@ class Project:
     def _failure(self, fallback: str) -> BlockingAuditError:
         failures = self._console.failures or [fallback]
         return BlockingAuditError(
-            "\n\n".join(failures)
-            + "\n\nWhat stands after it is as it was before this run. Mend the cause and run again.",
+            "\n\n".join([*failures, self._what_stands(), "Mend the cause and run again."]),
             quotes=self._console.quotes,
         )
+
+    def _what_stands(self) -> str:
+        """Which of prod's tables this run has written before it failed, by layer."""
+        here = {model_name(snapshot): snapshot.version for snapshot in self.context.snapshots.values()}
+        # A deploy fills tables of changed models, too, which nobody sees before prod is switched.
+        seen = [
+            model_name(snapshot)
+            for snapshot in prod_snapshots(self.context)
+            if snapshot.is_model and snapshot.is_materialized and not snapshot.is_seed
+            if snapshot.version == here.get(model_name(snapshot))
+        ]
+        refused = set(self._console.refused)
+        written = {outcome.model for outcome in self._console.models} | refused
+        return _new_load_stands_in(sorted(written & set(seen)), refused)
+
+
+def _new_load_stands_in(tables: Collection[str], refused: Collection[str]) -> str:
+    if not tables:
+        return "No table of prod has the new load: all are as they were, exports and published tables, too."
+    lines = []
+    for layer in LAYERS:
+        names = [
+            name.removeprefix(f"{layer}.") + (" (with the rows that its audit failed on)" if name in refused else "")
+            for name in tables
+            if name.startswith(f"{layer}.")
+        ]
+        if names:
+            lines.append(f"    {layer:<14}{', '.join(names)}")
+    return "\n".join(
+        [
+            "These tables already have the new load:",
+            *lines,
+            "All other tables of prod are as they were, exports and published tables, too.",
+        ]
+    )
 
 
 def _count_rows(warehouse: Warehouse, model: str) -> int | None:
