@@ -78,7 +78,7 @@ def _whens(model: Model) -> list[exp.When]:
 
 
 def _deletes(when: exp.When) -> bool:
-    return "condition" in when.args and when.args["then"].name.upper() == "DELETE"
+    return when.args.get("condition") is not None and when.args["then"].name.upper() == "DELETE"
 
 
 def _is_removed(model: Model) -> exp.Expr:
