@@ -54,7 +54,8 @@ def open_context(folder: Path) -> Context:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
-    """The second Context of this process on the project, with an empty database behind it."""
+    """The second of two Contexts on the project, with an empty database behind it; ours are in place by these alone."""
+    sqlmesh_internals.use_sqlmeshs_own_strategies()
     open_context(tmp_path_factory.mktemp("before")).close()
     context = open_context(tmp_path_factory.mktemp("project"))
     yield context
@@ -91,7 +92,10 @@ class TestStrategies:
             for model in project.models.values()
             if not model.kind.is_external
         }
-        assert {name: strategy for name, strategy in found.items() if strategy in OURS.values()} == OURS
+        assert {name: strategy for name, strategy in found.items() if strategy in OURS.values()} == OURS, (
+            "SQLMesh no longer imports all modules of materializations/ with a Context, or ours serve others "
+            "than the models that ask for them."
+        )
 
     def test_ours_do_not_pile_up_with_every_context(self, project: Context) -> None:
         for name, own in OURS.items():
