@@ -78,7 +78,14 @@ def _whens(model: Model) -> list[exp.When]:
 
 
 def _deletes(when: exp.When) -> bool:
-    return when.args.get("condition") is not None and when.args["then"].name.upper() == "DELETE"
+    """Whether the clause deletes by what the incoming row says, and by nothing else."""
+    condition = when.args.get("condition")
+    return (
+        when.args["matched"]
+        and condition is not None
+        and when.args["then"].name.upper() == "DELETE"
+        and all(column.table == MERGE_SOURCE_ALIAS for column in condition.find_all(exp.Column))
+    )
 
 
 def _is_removed(model: Model) -> exp.Expr:

@@ -114,6 +114,7 @@ class TestStrategies:
             ("", False),
             (", when_matched (WHEN MATCHED THEN UPDATE SET target.k = source.k)", False),
             (", when_matched (WHEN MATCHED AND source.k = 0 THEN DELETE WHEN MATCHED THEN DELETE)", False),
+            (", when_matched (WHEN MATCHED AND target.k = 0 THEN DELETE)", False),
             (", when_matched (WHEN MATCHED AND source.k = 0 THEN DELETE)", True),
             (", when_matched (WHEN MATCHED AND source.k = 0 THEN DELETE), merge_filter target.k > 0", False),
         ],
