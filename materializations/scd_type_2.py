@@ -1,4 +1,4 @@
-"""SQLMesh's strategy for SCD_TYPE_2 kinds, replaced by one that records changes and nothing else (design: "History").
+"""History by SCD_TYPE_2 kinds for models with `is_deleted_flag`: records changes and nothing else (design: "History").
 
 SQLMesh's own rewrites the whole history at every run, fills a NULL of a closed version from the next one, and dates a
 deletion by the run instead of the load. This one issues a single MERGE of the changed keys.
@@ -14,6 +14,8 @@ from sqlmesh.core.engine_adapter.base import EngineAdapter
 from sqlmesh.core.model import Model, SCDType2ByColumnKind, SCDType2ByTimeKind
 from sqlmesh.core.model.meta import GrantsTargetLayer
 from sqlmesh.core.snapshot import evaluator
+
+from scripts.sqlmesh_internals import use_strategy
 
 DELETED = "is_deleted_flag"
 
@@ -48,15 +50,13 @@ class HistoryColumns:
         """Reads the roles off a model of kind SCD_TYPE_2_BY_TIME or SCD_TYPE_2_BY_COLUMN.
 
         Raises:
-            ValueError: The model names no time column, or its table has no `is_deleted_flag`.
+            ValueError: The model names no time column.
         """
         kind = model.kind
         assert isinstance(kind, (SCDType2ByTimeKind, SCDType2ByColumnKind))
         if not kind.updated_at_name:
             raise ValueError(f"{model.name}: set updated_at_name, the time of a row, in the model's kind.")
         stored = tuple(stored)
-        if DELETED not in stored:
-            raise ValueError(f"{model.name}: select a column {DELETED}, true where the key left the feed.")
         keys = tuple(key.name for key in model.unique_key)
         managed = {
             *keys,
@@ -200,26 +200,18 @@ class ChangeOnlySCDType2Strategy(evaluator.SCDType2Strategy):
         columns = HistoryColumns.of(model, types)
         if is_first_insert:
             versions = versions_query(columns, query_or_df, None).subquery("version")
-            self.adapter.replace_query(
-                table_name,
-                exp.select(*(exp.column(name, quoted=True) for name in columns.stored)).from_(versions),
-                target_columns_to_types=types,
-                table_format=model.table_format,
-                storage_format=model.storage_format,
-                partitioned_by=model.partitioned_by,
-                clustered_by=model.clustered_by,
-                table_properties=kwargs.get("physical_properties", model.physical_properties),
-                table_description=model.description,
-                column_descriptions=model.column_descriptions,
-            )
-        else:
-            self.adapter.execute(merge_statement(columns, query_or_df, exp.to_table(table_name, dialect="duckdb")))
-        self._apply_grants(
-            model,
-            table_name,
-            GrantsTargetLayer.PHYSICAL,
-            kwargs.get("is_snapshot_deployable", False),
-        )
+            query = exp.select(*(exp.column(name, quoted=True) for name in columns.stored)).from_(versions)
+            self._replace_query_for_model(model, table_name, query, render_kwargs, **kwargs)
+            return
+        merge = merge_statement(columns, query_or_df, exp.to_table(table_name, dialect="duckdb"))
+        self.adapter.execute(merge, track_rows_processed=True)
+        is_deployable = kwargs.get("is_snapshot_deployable", False)
+        self._apply_grants(model, table_name, GrantsTargetLayer.PHYSICAL, is_deployable)
+
+
+def tells_removals(model: Model) -> bool:
+    """Whether the model keeps a history and says which rows stand for keys that left."""
+    return model.is_sql and model.kind.is_scd_type_2 and DELETED in (model.columns_to_types or {})
 
 
 def _quoted(name: str) -> str:
@@ -230,4 +222,4 @@ def _equal(names: t.Iterable[str], left: str, right: str) -> str:
     return " AND ".join(f"{left}.{_quoted(name)} = {right}.{_quoted(name)}" for name in names)
 
 
-evaluator.SCDType2Strategy = ChangeOnlySCDType2Strategy  # type: ignore[misc]
+use_strategy(ChangeOnlySCDType2Strategy, serves=tells_removals)

@@ -48,7 +48,8 @@ EXIT_CODES = {
     2: "wrong usage",
     3: "the feed was refused, nothing was written",
     4: "a setting is wrong, or a deploy was refused; nothing was written",
-    5: "a model or a blocking audit failed; history and marts are as they were",
+    5: "a model or a blocking audit failed; the message says which tables already have the new load, exports and "
+    "published tables are as they were",
 }
 
 
@@ -104,7 +105,7 @@ class DeployRefusedError(PipelineError):
 
 
 class BlockingAuditError(PipelineError):
-    """A blocking audit or a model failed; what stands after it is as it was before the run."""
+    """A blocking audit or a model failed; what reads it, exports and published tables are as they were."""
 
     exit_code = 5
 

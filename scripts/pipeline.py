@@ -94,7 +94,8 @@ def cli() -> None:
     \b
     Exit codes: 0 done · 1 a step failed · 2 wrong usage · 3 the feed was refused, nothing written ·
     4 a setting is wrong, or a deploy was refused and nothing written ·
-    5 a model or a blocking audit failed, history and marts as they were.
+    5 a model or a blocking audit failed: the message says which tables already have the new load; exports
+    and published tables are as they were.
     Settings come from the environment or .env (see .env.example).
     """
 
@@ -347,25 +348,20 @@ class Job:
             finally:
                 self.project.collect(self.record)
         with self._step("reconcile", "checking that every landed row arrived, and that the marts agree with history"):
-            self._make_up_for_missed_loads(execution_time)
-            reconcile(self.warehouse)
+            reconcile(self.warehouse, self._run_again_from)
             refuse_disagreement(self.warehouse)
             self.project.record_run(self.record, execution_time)
 
-    def _make_up_for_missed_loads(self, execution_time: datetime) -> None:
-        """Runs once more for loads of which rows are missing in staging, whatever the record says of their windows."""
-        from scripts.reconcile import first_missing_load
-
-        missed = first_missing_load(self.warehouse)
-        if missed is None:
-            return
+    def _run_again_from(self, missed: datetime) -> None:
+        """Runs the models once more, whatever the record says of their windows from this time on."""
+        assert self.record.execution_time
         console.print(
             f"    rows of the load of {missed} UTC were missing from the models: run again from there", soft_wrap=True
         )
         with self.project.recorded_audits(self.record):
             try:
                 self.project.reopen(missed)
-                self.project.run(execution_time)
+                self.project.run(self.record.execution_time)
             finally:
                 self.project.collect(self.record)
 

@@ -3,6 +3,7 @@ reached staging or quarantine."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -84,28 +85,35 @@ def ledger_differences(warehouse: Warehouse) -> list[LedgerDifference]:
     return [LedgerDifference(feed, loaded_at, *map(int, counts)) for feed, loaded_at, *counts in rows]
 
 
-def reconcile(warehouse: Warehouse) -> None:
+def reconcile(warehouse: Warehouse, run_again_from: Callable[[datetime], None] | None = None) -> None:
     """Compares, load by load, the rows in the landing zone with the ledger and with those in staging and quarantine.
+
+    Args:
+        run_again_from: Called with the time of the first load of which not every row has arrived, before it
+            is given up.
 
     Raises:
         BlockingAuditError: A load has more or fewer rows than were counted, or there than landed.
     """
     check_ledger(warehouse)
-    missed = [
-        f"{feed.name} load of {loaded_at}: {landed:,} rows landed, {reached:,} reached staging or quarantine"
-        for feed in FEEDS
-        for loaded_at, landed, reached in missing_loads(warehouse, feed)
-    ]
+    missed = _missing(warehouse)
+    if missed and run_again_from:
+        run_again_from(min(loaded_at for _, loaded_at, *_ in missed))
+        missed = _missing(warehouse)
     if missed:
         raise BlockingAuditError(
-            "Landed rows are missing from the models:\n" + "\n".join(missed) + "\nA window that was on record as "
-            "processed did not hold them. Run once with --full-refresh: it rebuilds every model from the landing zone."
+            "Landed rows are missing from the models:\n"
+            + "\n".join(
+                f"{feed.name} load of {loaded_at}: {landed:,} rows landed, {reached:,} reached staging or quarantine"
+                for feed, loaded_at, landed, reached in missed
+            )
+            + "\nA window that was on record as processed did not hold them. Run once with --full-refresh: it rebuilds "
+            "every model from the landing zone."
         )
 
 
-def first_missing_load(warehouse: Warehouse) -> datetime | None:
-    """Time of the first load of which not every row has arrived; None where all have."""
-    return min((loaded_at for feed in FEEDS for loaded_at, *_ in missing_loads(warehouse, feed)), default=None)
+def _missing(warehouse: Warehouse) -> list[tuple[Feed, datetime, int, int]]:
+    return [(feed, *load) for feed in FEEDS for load in missing_loads(warehouse, feed)]
 
 
 def missing_loads(warehouse: Warehouse, feed: Feed) -> list[tuple[datetime, int, int]]:

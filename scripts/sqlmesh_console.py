@@ -23,6 +23,7 @@ class RunConsole(NoopConsole):
 
     Attributes:
         models: Outcomes in the order of evaluation; a model evaluated for two windows has two.
+        refused: Models that a blocking audit failed on: SQLMesh audits what it has written.
         failures: One sentence per failed model, with the failed audits, and per breach of a rule of the linter.
         quotes: What of these may not be written to files: errors, and texts of unknown origin.
     """
@@ -31,6 +32,7 @@ class RunConsole(NoopConsole):
         super().__init__()
         self.rich_console = console
         self.models: list[ModelOutcome] = []
+        self.refused: list[str] = []
         self.failures: list[str] = []
         self.quotes: list[str | BaseException] = []
 
@@ -63,6 +65,7 @@ class RunConsole(NoopConsole):
 
     def log_failed_models(self, errors: list[NodeExecutionFailedError[Any]]) -> None:
         self.failures.extend(_sentence(error) for error in errors)
+        self.refused.extend(_failed_model(error) for error in errors if isinstance(error.__cause__, NodeAuditsErrors))
         self.quotes.extend(error.__cause__ or error for error in errors)
 
     def show_linter_violations(self, violations: list[RuleViolation], model: Model, is_error: bool = False) -> None:
@@ -103,10 +106,14 @@ def model_name(snapshot: Snapshot) -> str:
     return snapshot.model.name if snapshot.is_model else snapshot.name
 
 
-def _sentence(error: NodeExecutionFailedError[Any]) -> str:
+def _failed_model(error: NodeExecutionFailedError[Any]) -> str:
     node = error.node
     name = getattr(node, "snapshot_name", None) or (node[0] if isinstance(node, tuple) else str(node))
-    model = short_name(str(name))
+    return short_name(str(name))
+
+
+def _sentence(error: NodeExecutionFailedError[Any]) -> str:
+    model = _failed_model(error)
     cause = error.__cause__
     if isinstance(cause, NodeAuditsErrors):
         return "\n".join(

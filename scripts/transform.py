@@ -14,11 +14,10 @@ import duckdb
 from rich.console import Console
 from sqlglot import exp, parse_one
 from sqlmesh import Context
-from sqlmesh.core import constants
 from sqlmesh.core.config import DuckDBConnectionConfig
 from sqlmesh.core.console import set_console
 from sqlmesh.core.engine_adapter.base import EngineAdapter
-from sqlmesh.core.snapshot import SnapshotEvaluator
+from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.utils.errors import LinterError, SQLMeshError
 
 from scripts import restore, windows
@@ -26,9 +25,10 @@ from scripts.audits import chosen
 from scripts.errors import BlockingAuditError, DeployRefusedError, PipelineError, reason
 from scripts.feeds import Feed
 from scripts.prod import PROD, prod_snapshots
-from scripts.results import AuditOutcome, RunRecord
+from scripts.results import LAYERS, AuditOutcome, RunRecord
 from scripts.settings import PROJECT_ROOT, Settings
 from scripts.sqlmesh_console import RunConsole, model_name
+from scripts.sqlmesh_internals import audits_shown_to, models_read_in_this_process
 from scripts.warehouse import Warehouse
 from scripts.warehouse.duckdb import DuckDBWarehouse, not_opened
 from scripts.warehouse.lock import once_free
@@ -41,15 +41,14 @@ class Project:
     def __init__(self, settings: Settings, console: Console) -> None:
         self._console = RunConsole(console)
         set_console(self._console)
-        # SQLMesh would read the models in forked processes: a fork may hang where threads run, as DuckDB's do here.
-        constants.MAX_FORK_WORKERS = 1
         self._settings = settings
         self.root = PROJECT_ROOT
         self._state_adapter: EngineAdapter | None = None
         self.context = Context(paths=[str(self.root)], gateway=settings.gateway, load=False)
         try:
             self._attach_state()
-            self.context.load()
+            with models_read_in_this_process():
+                self.context.load()
         except BaseException:
             self.close()
             raise
@@ -141,7 +140,8 @@ class Project:
         """Brings prod to the models as they stand: evaluates and audits all up to `execution_time`, then switches.
 
         Raises:
-            BlockingAuditError: A model or a blocking audit failed; prod shows the models that it showed before.
+            BlockingAuditError: A model or a blocking audit failed; prod shows the models that it showed before, with
+                the new load in those that did not change and were evaluated by then.
         """
         self._prepare()
         try:
@@ -162,7 +162,7 @@ class Project:
         """Runs every model for its window up to `execution_time` (exclusive), the hour under way included.
 
         Raises:
-            BlockingAuditError: A model or a blocking audit failed; what stands after it was not run.
+            BlockingAuditError: A model or a blocking audit failed; what reads it was not run.
         """
         self._prepare()
         try:
@@ -245,39 +245,64 @@ class Project:
 
     @contextmanager
     def recorded_audits(self, record: RunRecord) -> Iterator[None]:
-        """Puts the result of every audit that SQLMesh runs meanwhile into the record, passed ones too.
-
-        SQLMesh hands them to nobody: consoles see counts only, and a failure stops the run.
-        """
-        original = SnapshotEvaluator.audit
+        """Puts the result of every audit that SQLMesh runs meanwhile into the record, passed ones too."""
         outcomes: dict[tuple[str, str], AuditOutcome] = {}
 
-        def audit(evaluator: SnapshotEvaluator, snapshot: Any, **kwargs: Any) -> Any:
-            # Without an adapter the model's declared types serve; with one, SQLMesh asks the warehouse for the table's
-            # columns before every audit, which on Databricks takes as long as many an audit.
-            results = original(evaluator, snapshot, engine_adapter=None, **kwargs)
+        def take(snapshot: Snapshot, results: list[Any], dialect: str) -> None:
             for result in results:
                 if result.skipped:
                     continue
-                outcome = _outcome(snapshot, result, evaluator.adapter.dialect)
+                outcome = _outcome(snapshot, result, dialect)
                 earlier = outcomes.get((outcome.model, outcome.audit))
                 outcomes[outcome.model, outcome.audit] = _merged(earlier, outcome) if earlier else outcome
-            return results
 
-        SnapshotEvaluator.audit = audit  # type: ignore[method-assign, assignment]
         try:
-            yield
+            with audits_shown_to(take):
+                yield
         finally:
-            SnapshotEvaluator.audit = original  # type: ignore[method-assign]
             record.audits.extend(outcomes.values())
 
     def _failure(self, fallback: str) -> BlockingAuditError:
         failures = self._console.failures or [fallback]
         return BlockingAuditError(
-            "\n\n".join(failures)
-            + "\n\nWhat stands after it is as it was before this run. Mend the cause and run again.",
+            "\n\n".join([*failures, self._what_stands(), "Mend the cause and run again."]),
             quotes=self._console.quotes,
         )
+
+    def _what_stands(self) -> str:
+        """Which of prod's tables this run has written before it failed, by layer."""
+        here = {model_name(snapshot): snapshot.version for snapshot in self.context.snapshots.values()}
+        # A deploy fills tables of changed models, too, which nobody sees before prod is switched.
+        seen = [
+            model_name(snapshot)
+            for snapshot in prod_snapshots(self.context)
+            if snapshot.is_model and snapshot.is_materialized and not snapshot.is_seed
+            if snapshot.version == here.get(model_name(snapshot))
+        ]
+        refused = set(self._console.refused)
+        written = {outcome.model for outcome in self._console.models} | refused
+        return _new_load_stands_in(sorted(written & set(seen)), refused)
+
+
+def _new_load_stands_in(tables: Collection[str], refused: Collection[str]) -> str:
+    if not tables:
+        return "No table of prod has the new load: all are as they were, exports and published tables, too."
+    lines = []
+    for layer in LAYERS:
+        names = [
+            name.removeprefix(f"{layer}.") + (" (with the rows that its audit failed on)" if name in refused else "")
+            for name in tables
+            if name.startswith(f"{layer}.")
+        ]
+        if names:
+            lines.append(f"    {layer:<14}{', '.join(names)}")
+    return "\n".join(
+        [
+            "These tables already have the new load:",
+            *lines,
+            "All other tables of prod are as they were, exports and published tables, too.",
+        ]
+    )
 
 
 def _count_rows(warehouse: Warehouse, model: str) -> int | None:
@@ -288,7 +313,7 @@ def _count_rows(warehouse: Warehouse, model: str) -> int | None:
         return None
 
 
-def _outcome(snapshot: Any, result: Any, dialect: str) -> AuditOutcome:
+def _outcome(snapshot: Snapshot, result: Any, dialect: str) -> AuditOutcome:
     name = model_name(snapshot)
     arguments = ", ".join(
         value.sql(dialect="duckdb") for key, value in result.audit_args.items() if key in ("columns", "column", "key")

@@ -10,6 +10,7 @@ import copy
 import gc
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from sqlmesh.core.engine_adapter.base import EngineAdapter
 from sqlmesh.core.snapshot import SnapshotEvaluator
 from sqlmesh.utils.date import to_datetime
 
@@ -58,6 +60,13 @@ TABLES = (
 EVERYTHING_ALLOWED = Allowed(removals=True, quarantine=True, shift=True)
 # All that ingest writes.
 LANDING = ("landing.customer", "landing.account", "landing.reject", "landing.unseen", "landing.load")
+
+_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+# A statement that writes rows of a model's physical table: `layer__model__version`.
+_WRITE = re.compile(
+    r"(?P<verb>MERGE|INSERT|DELETE|UPDATE|TRUNCATE|CREATE|DROP|ALTER) "
+    r"(?:(?:OR REPLACE|INTO|FROM|TABLE|IF NOT EXISTS) )*(?:\w+\.)*(?P<schema>[a-z]+)__(?P<table>\w+?)__\d+\b"
+)
 
 
 class Lab:
@@ -132,6 +141,23 @@ class Lab:
             yield windows
         finally:
             SnapshotEvaluator.evaluate = original  # type: ignore[method-assign]
+
+    @contextmanager
+    def writes(self) -> Iterator[dict[str, list[str]]]:
+        """The statements that write the table of each model meanwhile, in order: MERGE, INSERT, CREATE and the like."""
+        original = EngineAdapter._execute
+        verbs: dict[str, list[str]] = {}
+
+        def execute(adapter: EngineAdapter, sql: str, *args: Any, **kwargs: Any) -> None:
+            if found := _WRITE.match(_COMMENT.sub(" ", sql).replace('"', "").strip()):
+                verbs.setdefault(f"{found['schema']}.{found['table']}", []).append(found["verb"])
+            original(adapter, sql, *args, **kwargs)
+
+        EngineAdapter._execute = execute  # type: ignore[method-assign, assignment]
+        try:
+            yield verbs
+        finally:
+            EngineAdapter._execute = original  # type: ignore[method-assign]
 
     def close(self) -> None:
         """Ends as a process does: another one may open the database then."""

@@ -2,7 +2,10 @@
 MODEL (
   name marts.account_summary,
   kind INCREMENTAL_BY_UNIQUE_KEY (
-    unique_key account_id
+    unique_key account_id,
+    when_matched (
+      WHEN MATCHED AND source.original_balance_amount IS NULL THEN DELETE
+    )
   ),
   clustered_by account_id,
   depends_on (snapshots.snap_account, snapshots.snap_customer),
@@ -71,7 +74,7 @@ WITH latest AS (
   SELECT
     event.account_id,
     event.customer_id,
-    CASE WHEN event.is_active_savings_flag THEN event.balance_amount END AS balance_amount, /* An account without a balance here is one that no longer belongs: deleted after the merge. */
+    CASE WHEN event.is_active_savings_flag THEN event.balance_amount END AS balance_amount, /* An account without a balance here is one that no longer belongs: the merge deletes it. */
     (
       tier.interest_rate_pct + CASE WHEN event.has_loan_flag THEN tier.loan_bonus_pct ELSE 0 END
     )::DECIMAL(6, 4) AS rate_pct,
@@ -108,11 +111,4 @@ SELECT
     balance_amount + interest_amount
   )::DECIMAL(19, 2) AS new_balance_amount, /* Balance in a year; one digit wider, for the largest balance plus its interest */
   event_at::TIMESTAMP AS calculated_at /* Load of the event that the row rests on */
-FROM earning;
-
-@IF(
-  @runtime_stage IN ('creating', 'evaluating'),
-  DELETE FROM @this_model
-  WHERE
-    original_balance_amount IS NULL
-)
+FROM earning

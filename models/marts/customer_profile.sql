@@ -2,7 +2,10 @@
 MODEL (
   name marts.customer_profile,
   kind INCREMENTAL_BY_UNIQUE_KEY (
-    unique_key customer_id
+    unique_key customer_id,
+    when_matched (
+      WHEN MATCHED AND source.total_accounts_count = 0 THEN DELETE
+    )
   ),
   clustered_by customer_id,
   grain (
@@ -84,11 +87,4 @@ FROM touched
 LEFT JOIN holding
   ON holding.customer_id = touched.customer_id
 GROUP BY
-  touched.customer_id;
-
-@IF(
-  @runtime_stage IN ('creating', 'evaluating'),
-  DELETE FROM @this_model
-  WHERE
-    total_accounts_count = 0
-)
+  touched.customer_id

@@ -110,8 +110,8 @@ MOMENTS = {
     "between_the_merge_of_a_snapshot_and_its_record": Moment(
         "sqlmesh.core.state_sync.base:StateSync.add_interval", about='"snap_account"'
     ),
-    "between_the_merge_of_a_mart_and_its_removals": Moment(
-        "sqlmesh.core.engine_adapter.base:EngineAdapter._execute", about='original_balance_amount" IS NULL'
+    "between_the_merge_of_a_mart_and_its_record": Moment(
+        "sqlmesh.core.state_sync.base:StateSync.add_interval", about='"account_summary"'
     ),
     "between_the_models_and_the_record_of_the_run": Moment("scripts.pipeline:Job._record_success"),
     "between_two_exported_files": Moment("scripts.export:_publish", call=2),

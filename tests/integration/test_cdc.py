@@ -250,3 +250,37 @@ class TestWindows:
             assert min(windows["staging.stg_account"])[0] > TIMES[0], "staging does not depend on the seed"
             row = select(current.rows("marts.account_summary"), account_id="A11")[0]
             assert row["interest_rate_pct"] == Decimal("0.0150"), "the balance is 777 now, and the customer has a loan"
+
+
+class TestReaders:
+    """A statement is seen by readers whole or not at all, but nothing holds two of them together on Databricks."""
+
+    def test_a_run_changes_a_mart_by_one_statement(self, story: Story, tmp_path: Path) -> None:
+        with continued(story, tmp_path) as (current, reference):
+            # Accounts that leave, and one that is never in the marts, for its customer is not known.
+            base = load_number(0, newest(reference) + timedelta(days=1))
+            accounts = [row for row in base.account if row[0] != "A11"] + [("A99", "99", "5", "savings")]
+            load = Load(base.loaded_at, base.customer, accounts)
+            reference.take(load)
+            with current.writes() as writes:
+                current.take(load)
+            current.assert_equals(reference)
+            assert writes["marts.account_summary"] == ["MERGE"]
+            assert writes["marts.customer_profile"] == ["MERGE"]
+            assert not select(current.rows("marts.account_summary"), account_id="A11")
+
+    def test_a_restatement_replaces_a_mart_by_one_statement(self, story: Story, tmp_path: Path) -> None:
+        """Of a part of the time, too: a mart's row rests on the latest event of all."""
+        with continued(story, tmp_path) as (current, reference), current.writes() as writes:
+            current.job.project.context.plan(
+                "prod",
+                restate_models=["marts.account_summary"],
+                start=TIMES[0].date(),
+                end=TIMES[1].date(),
+                execution_time=newest(reference) + timedelta(minutes=5),
+                no_prompts=True,
+                auto_apply=True,
+                skip_tests=True,
+            )
+            current.assert_equals(reference)
+        assert writes == {"marts.account_summary": ["CREATE"], "marts.customer_profile": ["CREATE"]}

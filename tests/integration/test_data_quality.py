@@ -406,6 +406,29 @@ class TestBlocking:
             current.transform(again.loaded_at)
             current.assert_equals(reference)
 
+    def test_a_failure_names_the_tables_that_already_have_the_load(self, story: Story, tmp_path: Path) -> None:
+        load = Load(TIMES[1] + timedelta(days=1), [("1", "Another Name", "no")], [("A1", "1", "70", "savings")])
+        with continued(story, tmp_path) as (current, _):
+            tiers = current.job.project.context.resolve_table("reference.interest_rate_tier")
+            current.job.warehouse.execute(f"UPDATE {tiers} SET interest_rate_pct = 2")
+            before = current.tables()
+            files = file_bytes(tmp_path / "outputs")
+            with pytest.raises(BlockingAuditError) as failed:
+                current.take(load)
+            _, _, said = str(failed.value).partition("These tables already have the new load:\n")
+            assert said.splitlines()[:4] == [
+                "    staging       quarantine_account, quarantine_customer, stg_account, stg_customer",
+                "    snapshots     snap_account, snap_customer",
+                "    intermediate  int_account_with_customer, int_savings_account_only",
+                "    marts         account_summary (with the rows that its audit failed on)",
+            ]
+            assert "All other tables of prod are as they were, exports and published tables, too." in said
+            after = current.tables()
+            for named in ("staging.stg_account", "snapshots.snap_account", "marts.account_summary"):
+                assert len(after[named]) != len(before[named])
+            assert_same_rows(before["marts.customer_profile"], after["marts.customer_profile"], "customer_profile")
+            assert file_bytes(tmp_path / "outputs") == files
+
     def test_a_load_that_no_window_held_is_noticed_and_a_full_refresh_takes_it_in(
         self, story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -30,6 +30,7 @@ from tests.lab import (
     continued,
     copy_project,
     environment_of,
+    select,
     stored_tables,
     tell,
 )
@@ -270,6 +271,17 @@ class TestDeploy:
         desk.lab.transform(None)
         desk.reference.take(load)
         desk.assert_prod(desk.with_higher_rates())
+
+    def test_a_failure_names_the_tables_of_prod_that_already_have_the_load(self, desk: Desk) -> None:
+        desk.change(SEED, "20000.00,0.0200", "20000.00,2.0000")
+        load = load_of(1)
+        with pytest.raises(BlockingAuditError) as failed:
+            desk.lab.take(load)
+        assert "reference.interest_rate_tier: blocking audit accepted_range failed" in str(failed.value)
+        _, _, said = str(failed.value).partition("These tables already have the new load:\n")
+        assert [line.split()[0] for line in said.splitlines()[:4]] == ["staging", "snapshots", "intermediate", "All"]
+        assert_same_tables(marts_of(desk.reference), {name: desk.lab.rows(name) for name in MARTS})
+        assert select(desk.lab.rows("snapshots.snap_account"), account_id="A1", loaded_at=load.loaded_at)
 
     def test_from_another_branch_it_has_to_be_insisted_on(self, desk: Desk) -> None:
         subprocess.run(["git", "init", "--quiet", "--initial-branch=rates", str(desk.project)], check=True)

@@ -1,0 +1,81 @@
+"""Where this project changes what SQLMesh does from within: all such places, each with its way back.
+
+`tests/unit/test_sqlmesh_internals.py` says in plain words what breaks when SQLMesh changes what is relied on here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlmesh.core import constants
+from sqlmesh.core.engine_adapter.base import EngineAdapter
+from sqlmesh.core.model import Model
+from sqlmesh.core.snapshot import Snapshot, SnapshotEvaluator, evaluator
+from sqlmesh.core.snapshot.evaluator import EvaluationStrategy
+
+_choose_by_kind = evaluator._evaluation_strategy
+_strategies: dict[str, tuple[type[EvaluationStrategy], Callable[[Model], bool]]] = {}
+
+
+def use_strategy(strategy: type[EvaluationStrategy], serves: Callable[[Model], bool]) -> None:
+    """Has the models for which `serves` holds kept by a strategy of ours; all others by that of their kind.
+
+    SQLMesh has custom kinds for that, but takes none of them for incremental, nor restates it from its beginning.
+    It imports `materializations/` with every Context anew: of the classes of one name the last one counts.
+    """
+    _strategies[strategy.__name__] = strategy, serves
+    evaluator._evaluation_strategy = _choose_by_model
+
+
+def use_sqlmeshs_own_strategies() -> None:
+    """Undoes `use_strategy`, for all of ours."""
+    _strategies.clear()
+    evaluator._evaluation_strategy = _choose_by_kind
+
+
+def _choose_by_model(snapshot: Any, adapter: EngineAdapter) -> EvaluationStrategy:
+    # To drop a table SQLMesh hands over what it knows of the snapshot without its model.
+    if isinstance(snapshot, Snapshot) and snapshot.is_model:
+        for strategy, serves in _strategies.values():
+            if serves(snapshot.model):
+                return strategy(adapter)
+    return _choose_by_kind(snapshot, adapter)
+
+
+@contextmanager
+def models_read_in_this_process() -> Iterator[None]:
+    """SQLMesh would read the models in forked processes: a fork may hang where threads run, as DuckDB's do here."""
+    with _replaced(constants, "MAX_FORK_WORKERS", 1):
+        yield
+
+
+@contextmanager
+def audits_shown_to(observe: Callable[[Snapshot, list[Any], str], None]) -> Iterator[None]:
+    """Calls `observe` with a snapshot, the results of its audits and the engine's dialect whenever SQLMesh audits.
+
+    SQLMesh hands passed audits to nobody: consoles see counts, notification targets see failures. A run works on copies
+    of the Context's evaluator, so it is the class whose method is replaced.
+    """
+    original = SnapshotEvaluator.audit
+
+    def audit(evaluator: SnapshotEvaluator, snapshot: Snapshot, **kwargs: Any) -> Any:
+        # Without an adapter the model's declared types serve; with one, SQLMesh asks the warehouse for the table's
+        # columns before every audit, which on Databricks takes as long as many an audit.
+        results = original(evaluator, snapshot, engine_adapter=None, **kwargs)
+        observe(snapshot, results, evaluator.adapter.dialect)
+        return results
+
+    with _replaced(SnapshotEvaluator, "audit", audit):
+        yield
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, by: Any) -> Iterator[None]:
+    original = getattr(owner, name)
+    setattr(owner, name, by)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
