@@ -1,4 +1,4 @@
-"""Where this project changes what SQLMesh does from within: all such places, each with its way back.
+"""Where this project changes what SQLMesh does from within: all such places.
 
 `tests/unit/test_sqlmesh_internals.py` says in plain words what breaks when SQLMesh changes what is relied on here.
 """
@@ -44,11 +44,12 @@ def _choose_by_model(snapshot: Any, adapter: EngineAdapter) -> EvaluationStrateg
     return _choose_by_kind(snapshot, adapter)
 
 
-@contextmanager
-def models_read_in_this_process() -> Iterator[None]:
-    """SQLMesh would read the models in forked processes: a fork may hang where threads run, as DuckDB's do here."""
-    with _replaced(constants, "MAX_FORK_WORKERS", 1):
-        yield
+def fork_no_processes() -> None:
+    """SQLMesh would read and render models in forked processes: a fork may hang where threads run, as DuckDB's do.
+
+    For the rest of the process: plans and runs fork, too, and a Project may outlive another one.
+    """
+    constants.MAX_FORK_WORKERS = 1
 
 
 @contextmanager

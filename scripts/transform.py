@@ -28,7 +28,7 @@ from scripts.prod import PROD, prod_snapshots
 from scripts.results import LAYERS, AuditOutcome, RunRecord
 from scripts.settings import PROJECT_ROOT, Settings
 from scripts.sqlmesh_console import RunConsole, model_name
-from scripts.sqlmesh_internals import audits_shown_to, models_read_in_this_process
+from scripts.sqlmesh_internals import audits_shown_to, fork_no_processes
 from scripts.warehouse import Warehouse
 from scripts.warehouse.duckdb import DuckDBWarehouse, not_opened
 from scripts.warehouse.lock import once_free
@@ -41,14 +41,14 @@ class Project:
     def __init__(self, settings: Settings, console: Console) -> None:
         self._console = RunConsole(console)
         set_console(self._console)
+        fork_no_processes()
         self._settings = settings
         self.root = PROJECT_ROOT
         self._state_adapter: EngineAdapter | None = None
         self.context = Context(paths=[str(self.root)], gateway=settings.gateway, load=False)
         try:
             self._attach_state()
-            with models_read_in_this_process():
-                self.context.load()
+            self.context.load()
         except BaseException:
             self.close()
             raise

@@ -15,7 +15,7 @@ import pytest
 from sqlglot import exp, parse_one
 from sqlmesh import Context
 from sqlmesh.cli.main import plan as plan_command
-from sqlmesh.core import constants, loader
+from sqlmesh.core import loader
 from sqlmesh.core.config import DuckDBConnectionConfig
 from sqlmesh.core.console import Console, NoopConsole
 from sqlmesh.core.dialect import parse
@@ -23,6 +23,7 @@ from sqlmesh.core.engine_adapter import create_engine_adapter
 from sqlmesh.core.engine_adapter.base import MERGE_SOURCE_ALIAS, EngineAdapter
 from sqlmesh.core.environment import Environment
 from sqlmesh.core.model import Model, ModelKindName, load_sql_based_model
+from sqlmesh.core.model import cache as model_cache
 from sqlmesh.core.model.definition import AuditResult
 from sqlmesh.core.snapshot import Snapshot, SnapshotEvaluator, evaluator
 from sqlmesh.core.snapshot.definition import to_view_mapping
@@ -341,16 +342,16 @@ def test_sqlmesh_still_says(module: str, words: str, serves: str) -> None:
 # ------------------------------------------------------------------------------------------- loading, state, planning
 
 
-def test_models_are_read_in_as_many_processes_as_the_constant_says(project: Context) -> None:
-    names = loader.SqlMeshLoader._load_sql_models.__code__.co_names
-    assert "MAX_FORK_WORKERS" in names, (
-        "SQLMesh's loader no longer reads constants.MAX_FORK_WORKERS: sqlmesh_internals.models_read_in_this_process "
-        "has no effect, and a forked process may hang where DuckDB's threads run."
+@pytest.mark.parametrize(
+    "forking",
+    [loader.SqlMeshLoader._load_sql_models, model_cache.optimized_query_cache_pool],
+    ids=["loader", "rendering"],
+)
+def test_sqlmesh_forks_as_many_processes_as_the_constant_says(forking: Callable[..., Any]) -> None:
+    assert "MAX_FORK_WORKERS" in forking.__code__.co_names, (
+        f"SQLMesh's {forking.__qualname__} no longer reads constants.MAX_FORK_WORKERS, so that "
+        "sqlmesh_internals.fork_no_processes has no effect: a fork may hang where DuckDB's threads run."
     )
-    before = constants.MAX_FORK_WORKERS
-    with sqlmesh_internals.models_read_in_this_process():
-        assert constants.MAX_FORK_WORKERS == 1
-    assert before == constants.MAX_FORK_WORKERS, "others load with as many processes as they were set to"
 
 
 def test_audits_are_watched_only_as_long_as_somebody_wants_to_know() -> None:
