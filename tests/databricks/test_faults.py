@@ -321,6 +321,8 @@ def test_token_that_expires_during_a_load_is_an_error_and_no_half_load(
     ):
         desk.ingest()
     desk.server.clear_faults()
+    # It could not be given back.
+    desk.let_lease_run_out()
     desk.expect(load)
     desk.ingest()
     desk.assert_each_load_once()
