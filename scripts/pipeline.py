@@ -268,8 +268,8 @@ class Job:
         """Stops before anything is written where prod is not to be brought to the models of this folder.
 
         Raises:
-            DeployRefusedError: They are another branch's, break a rule of the linter, fail a unit test, or break what
-                readers of prod rely on.
+            DeployRefusedError: They are another branch's, break a rule of the linter or what readers of prod rely on,
+                or fail a unit test.
         """
         from scripts.branch import refuse_deploy_from_another_branch
         from scripts.published_schema import refuse_broken_promises
@@ -280,10 +280,10 @@ class Job:
         if differs and not deploy:
             refuse_deploy_from_another_branch(self.project.root, self.settings.production_branches)
         self.project.refuse_lint_failures()
-        if differs:
-            self.project.refuse_failing_tests()
         if differs and not breaking:
             refuse_broken_promises(self.project.context)
+        if differs:
+            self.project.refuse_failing_tests()
 
     def ingest(self, as_of: datetime | None, allowed: Allowed) -> None:
         from scripts.ingest.guards import large_removals

@@ -113,7 +113,7 @@ MOMENTS = {
     "between_the_merge_of_a_mart_and_its_record": Moment(
         "sqlmesh.core.state_sync.base:StateSync.add_interval", about='"account_summary"'
     ),
-    "between_the_models_and_the_record_of_the_run": Moment("scripts.pipeline:Job._record_success"),
+    "between_the_models_and_the_record_of_the_run": Moment("scripts.windows:record_run"),
     "between_two_exported_files": Moment("scripts.export:_publish", call=2),
     "before_the_manifest": Moment("scripts.export:_publish_manifest"),
     "while_the_report_is_written": Moment("scripts.report.quality_report:write_atomically", call=2),
@@ -184,11 +184,11 @@ def test_a_command_that_waited_in_vain_names_the_process(
     command: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scripts.branch.environment_of_folder", lambda *_: "prod")
-    monkeypatch.setenv("LOCK_TIMEOUT", "0.3")
+    monkeypatch.setenv("LOCK_TIMEOUT", "3")
     with open_in_another_process(folder / "lending_club.duckdb") as other:
         ended = CliRunner().invoke(cli, command)
     assert ended.exit_code == 1, ended.output
-    assert ended.output.count("Waiting up to 0.3 s") == 1
+    assert ended.output.count("Waiting up to 3 s") == 1
     *_, stopped = ended.output.splitlines()
     assert f"Another process has {folder / 'lending_club.duckdb'} open (PID {other.pid}, " in stopped
     assert stopped.startswith("Stopped. ")
