@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,7 +39,14 @@ class Recorder:
         assert self.lab.failed_audits() == []
         self.lab.job.export()
         self.outcome.tables.append(read_tables(self.lab))
-        self.outcome.exports.append(file_bytes(self.lab.folder / "outputs"))
+        self.outcome.exports.append(_exports(self.lab.folder / "outputs"))
+
+
+def _exports(folder: Path) -> dict[str, str]:
+    """The exported files, but for the versions of the models: SQLMesh's have the catalog in them."""
+    manifest = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+    assert manifest["reflects"].pop("models")
+    return {**file_bytes(folder), MANIFEST_NAME: json.dumps(manifest)}
 
 
 def on_both_gateways(server: RehearsalServer, folder: Path, take: Callable[[Lab], Outcome]) -> tuple[Outcome, Outcome]:
