@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlmesh.core.macros import macro
 
 import scripts.transform
 from scripts.pipeline import cli
@@ -31,10 +33,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     copy_project(tmp_path / "project")
     monkeypatch.setattr(scripts.transform, "PROJECT_ROOT", tmp_path / "project")
-    return tmp_path / "project"
+    registered = macro.get_registry()
+    yield tmp_path / "project"
+    # SQLMesh leaves the macros that it had read when one could not be; a process of its own ends with that.
+    macro.set_registry(registered)
 
 
 def change(path: Path, old: str, new: str) -> None:
