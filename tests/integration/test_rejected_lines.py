@@ -115,4 +115,8 @@ def not_seen(current: Lab) -> dict[str, list[str]]:
 
 
 def status(current: Lab) -> str:
-    return CliRunner().invoke(cli, ["status"]).output
+    current.close()
+    try:
+        return CliRunner().invoke(cli, ["status"]).output
+    finally:
+        current.open()
