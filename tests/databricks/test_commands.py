@@ -116,7 +116,7 @@ def test_run_with_a_wrong_token_stops_before_it_begins(databricks_server: Rehear
     ended = invoke(databricks_server, tmp_path, "run", DATABRICKS_TOKEN="dapi-wrong")
     assert ended.exit_code == 1, ended.output
     assert "the token is wrong, expired or revoked. Make a new token" in ended.output
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["quality_reports"]
 
 
 @pytest.mark.parametrize("missing", ["DATABRICKS_HTTP_PATH", "DATABRICKS_CATALOG"])
