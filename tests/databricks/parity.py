@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from scripts.export import EXPORTED_NAMES, MANIFEST_NAME
+from scripts.smoke_databricks import exported_files
 from tests.databricks.fixture import RehearsalServer
 from tests.databricks.lab import Table, assert_same, databricks_lab, forget_everything, read_tables
-from tests.lab import Lab, file_bytes, lab
+from tests.lab import Lab, lab
 
 # Small files, in which a line too many fields long is soon a large share of all.
 DIRT_ALLOWED = {"MAX_REJECTED_SHARE": "1"}
@@ -20,10 +20,10 @@ EXPORTS = {*EXPORTED_NAMES, MANIFEST_NAME}
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one gateway made of some loads: all tables, and the sha256 of every exported file, after each of them."""
+    """What one gateway made of some loads: all tables, and every exported file, after each of them."""
 
     tables: list[dict[str, Table]]
-    exports: list[dict[str, str]]
+    exports: list[dict[str, bytes]]
 
 
 class Recorder:
@@ -39,14 +39,7 @@ class Recorder:
         assert self.lab.failed_audits() == []
         self.lab.job.export()
         self.outcome.tables.append(read_tables(self.lab))
-        self.outcome.exports.append(_exports(self.lab.folder / "outputs"))
-
-
-def _exports(folder: Path) -> dict[str, str]:
-    """The exported files, but for the versions of the models: SQLMesh's have the catalog in them."""
-    manifest = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
-    assert manifest["reflects"].pop("models")
-    return {**file_bytes(folder), MANIFEST_NAME: json.dumps(manifest)}
+        self.outcome.exports.append(exported_files(self.lab.folder / "outputs"))
 
 
 def on_both_gateways(server: RehearsalServer, folder: Path, take: Callable[[Lab], Outcome]) -> tuple[Outcome, Outcome]:
