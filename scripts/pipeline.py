@@ -328,25 +328,22 @@ class Job:
         now = as_of or loaded_at or utc_now()
         execution_time = end_of_window(max(now, loaded_at) if loaded_at else now)
         self.record.loaded_at, self.record.execution_time = loaded_at, execution_time
-        with self.project.recorded_audits(self.record):
-            try:
-                if full_refresh:
-                    # Not only at the end: history would be rebuilt without the rows that were lost.
-                    check_ledger(self.warehouse)
-                    self.project.reopen()
-                until = f"up to {execution_time:%Y-%m-%d %H:%M:%S} UTC"
-                if not self.project.is_planned():
-                    with self._step("plan", f"bringing prod to this project, {until}"):
-                        self.project.deploy(execution_time)
-                else:
-                    what = "rebuilding every model" if full_refresh else "running the models"
-                    with self._step("run", f"{what} {until}"):
-                        self.project.close_finished_hours(execution_time)
-                        self.project.run(execution_time)
-                for view in self.project.restore_views():
-                    console.print(f"    {view} was not there any more: made again", soft_wrap=True)
-            finally:
-                self.project.collect(self.record)
+        with self.project.recorded(self.record):
+            if full_refresh:
+                # Not only at the end: history would be rebuilt without the rows that were lost.
+                check_ledger(self.warehouse)
+                self.project.reopen()
+            until = f"up to {execution_time:%Y-%m-%d %H:%M:%S} UTC"
+            if not self.project.is_planned():
+                with self._step("plan", f"bringing prod to this project, {until}"):
+                    self.project.deploy(execution_time)
+            else:
+                what = "rebuilding every model" if full_refresh else "running the models"
+                with self._step("run", f"{what} {until}"):
+                    self.project.close_finished_hours(execution_time)
+                    self.project.run(execution_time)
+            for view in self.project.restore_views():
+                console.print(f"    {view} was not there any more: made again", soft_wrap=True)
         with self._step("reconcile", "checking that every landed row arrived, and that the marts agree with history"):
             reconcile(self.warehouse, self._run_again_from)
             refuse_disagreement(self.warehouse)
@@ -358,12 +355,9 @@ class Job:
         console.print(
             f"    rows of the load of {missed} UTC were missing from the models: run again from there", soft_wrap=True
         )
-        with self.project.recorded_audits(self.record):
-            try:
-                self.project.reopen(missed)
-                self.project.run(self.record.execution_time)
-            finally:
-                self.project.collect(self.record)
+        with self.project.recorded(self.record):
+            self.project.reopen(missed)
+            self.project.run(self.record.execution_time)
 
     def export(self) -> None:
         from scripts.agreement import tiers_of

@@ -130,10 +130,9 @@ class Project:
         failed = sorted(str(test) for test, _ in (*result.original_failures, *result.original_errors))
         if failed:
             raise DeployRefusedError(
-                "Unit tests of the changed models fail:\n    "
-                + "\n    ".join(failed)
-                + "\nNothing was written. Mend the "
-                "models or the tests and run again; `sqlmesh test` shows what differs."
+                "Unit tests of the changed models fail:\n"
+                + "".join(f"    {test}\n" for test in failed)
+                + "Nothing was written. Mend the models or the tests and run again; `sqlmesh test` shows what differs."
             )
 
     def deploy(self, execution_time: datetime) -> None:
@@ -173,7 +172,7 @@ class Project:
             raise self._failure("The run failed.")
 
     def reopen(self, since: datetime | None = None) -> None:
-        """Has the windows from the hour of `since` on (None: all) processed again, in every environment."""
+        """Has the windows from `since` on (None: all) processed again, in every environment."""
         windows.reopen(self.context, since)
 
     def close_finished_hours(self, execution_time: datetime) -> None:
@@ -235,7 +234,16 @@ class Project:
                 ) from error
             yield record.audits[known:]
 
-    def collect(self, record: RunRecord) -> None:
+    @contextmanager
+    def recorded(self, record: RunRecord) -> Iterator[None]:
+        """Puts what comes of every model and audit meanwhile into the record, also where it ends in failure."""
+        with self.recorded_audits(record):
+            try:
+                yield
+            finally:
+                self._collect(record)
+
+    def _collect(self, record: RunRecord) -> None:
         """Moves the models' outcomes seen so far into the record of the run, one per model, windows added up."""
         for model in dict.fromkeys(outcome.model for outcome in self._console.models):
             outcomes = [outcome for outcome in self._console.models if outcome.model == model]
