@@ -21,6 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlmesh.core.engine_adapter.base import EngineAdapter
 from sqlmesh.core.snapshot import SnapshotEvaluator
 from sqlmesh.utils.date import to_datetime
@@ -241,6 +242,17 @@ def tell(folder: Path, loads: Sequence[Load], **settings: str) -> Story:
             assert_same_tables(story.reference.tables(), story.after[-1])
         current.job.export()
     return story
+
+
+def tell_of_a_copy(folder: Path, loads: Sequence[Load]) -> Story:
+    """The same in `folder/lab`, by the models of `folder/project`, a copy of this project.
+
+    Its copies can go on with the story unchanged: SQLMesh takes note of how far from the project's root macros lie.
+    """
+    copy_project(folder / "project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scripts.transform.PROJECT_ROOT", folder / "project")
+        return tell(folder / "lab", loads)
 
 
 @contextmanager

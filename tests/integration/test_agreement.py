@@ -17,7 +17,7 @@ import scripts.transform
 from scripts.pipeline import cli
 from scripts.warehouse.duckdb import DuckDBWarehouse
 from tests.feed_strategies import write_feeds
-from tests.lab import copy_project, environment_of, file_bytes, stored_tables, tell
+from tests.lab import copy_project, environment_of, file_bytes, stored_tables, tell_of_a_copy
 from tests.reference import Load
 from tests.variants import Variant
 
@@ -31,12 +31,7 @@ SECOND = Load(datetime(2024, 1, 16, 2), FIRST.customer, [("A1", "1", "150", "sav
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("first")
-    copy_project(folder / "project")
-    # Of a project as far from the root as the tests' copies: SQLMesh takes note of where macros lie.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scripts.transform, "PROJECT_ROOT", folder / "project")
-        return tell(folder / "lab", [FIRST]).folder
+    return tell_of_a_copy(tmp_path_factory.mktemp("first"), [FIRST]).folder
 
 
 class Desk:

@@ -32,7 +32,7 @@ from tests.lab import (
     environment_of,
     select,
     stored_tables,
-    tell,
+    tell_of_a_copy,
 )
 from tests.reference import DEFAULT_TIERS, Load, Reference, Tier
 
@@ -56,12 +56,7 @@ def load_of(days: int, balance: str = "150") -> Load:
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    folder = tmp_path_factory.mktemp("first")
-    copy_project(folder / "project")
-    # Of a project as far from the root as the tests' copies: SQLMesh takes note of where macros lie.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scripts.transform, "PROJECT_ROOT", folder / "project")
-        return tell(folder / "lab", [FIRST])
+    return tell_of_a_copy(tmp_path_factory.mktemp("first"), [FIRST])
 
 
 @dataclass
