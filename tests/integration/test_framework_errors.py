@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from sqlmesh.core.macros import macro
+from sqlmesh.utils import UniqueKeyDict
 
 import scripts.transform
 from scripts.pipeline import cli
@@ -36,9 +37,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     copy_project(tmp_path / "project")
     monkeypatch.setattr(scripts.transform, "PROJECT_ROOT", tmp_path / "project")
+    # A process of its own knows SQLMesh's macros only; in this one, other tests may have read the project's.
     registered = macro.get_registry()
+    own = {name: one for name, one in registered.items() if one.func.__module__.startswith("sqlmesh.")}
+    macro.set_registry(UniqueKeyDict("macros", **own))
     yield tmp_path / "project"
-    # SQLMesh leaves the macros that it had read when one could not be; a process of its own ends with that.
     macro.set_registry(registered)
 
 
