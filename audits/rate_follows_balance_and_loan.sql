@@ -3,20 +3,26 @@ AUDIT (
 );
 
 /* The rate is that of the highest tier that the balance reaches, plus the bonus where the customer has a loan. */
-WITH reached AS (
+WITH event AS (
+  SELECT
+    account_id,
+    ARG_MAX(has_loan_flag, event_at) AS has_loan_flag
+  FROM intermediate.int_savings_account_only
+  WHERE
+    event_at >= @start_ts
+  GROUP BY
+    account_id
+), reached AS (
   SELECT
     account.account_id,
     account.interest_rate_pct,
     event.has_loan_flag,
     MAX(tier.balance_from_amount) AS balance_from_amount
   FROM @this_model AS account
-  JOIN intermediate.int_savings_account_only AS event
-    ON event.account_id = account.account_id AND event.event_at = account.calculated_at
+  JOIN event
+    ON event.account_id = account.account_id
   LEFT JOIN reference.interest_rate_tier AS tier
     ON tier.balance_from_amount <= account.original_balance_amount
-  WHERE
-    account.calculated_at BETWEEN @start_ts AND @end_ts
-    AND event.event_at BETWEEN @start_ts AND @end_ts
   GROUP BY
     account.account_id,
     account.interest_rate_pct,

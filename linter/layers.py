@@ -28,13 +28,13 @@ LAYERS = {
     "snapshots": Layer(prefixes=("snap_",), reads=("staging.stg_",)),
     "intermediate": Layer(prefixes=("int_",), reads=("snapshots.", "intermediate.")),
     "marts": Layer(prefixes=(), reads=("intermediate.", "marts.", "reference.")),
-    "reference": Layer(prefixes=(), reads=()),
+    "reference": Layer(prefixes=(), reads=("landing.",)),
 }
 ALL_PREFIXES = tuple(prefix for layer in LAYERS.values() for prefix in layer.prefixes)
 
 
 def _any_of(beginnings: tuple[str, ...]) -> str:
-    return " or ".join(f"{beginning}*" for beginning in beginnings) or "nothing"
+    return " or ".join(f"{beginning}*" for beginning in beginnings)
 
 
 class LayerInName(Rule):
@@ -73,7 +73,8 @@ class ReadsLayerBefore(Rule):
     Reason to flag: a query that skips a layer sees rows that no rule, no history or no audit stands before, and runs
     before they do. What audits read (`depends_on`) is free: only the tables of the query itself count.
     How to remedy: read the layer before (landing, source, staging, snapshots, intermediate, marts; staging also its
-    embedded rules, intermediate and marts also their own layer, marts also reference), or move the model.
+    embedded rules, intermediate and marts also their own layer, marts also reference, which reads landing), or move the
+    model.
     """
 
     def check_model(self, model: Model) -> list[RuleViolation]:

@@ -23,6 +23,9 @@ LANDING_TABLES = {
         reason VARCHAR, detail VARCHAR, raw_text VARCHAR""",
     "unseen": """
         loaded_at TIMESTAMP, feed VARCHAR, record_key VARCHAR""",
+    # When prod went over to which rates of interest (scripts/rate_changes.py).
+    "rate_change": """
+        changed_at TIMESTAMP, rates VARCHAR""",
     # Which load may write, on an engine that locks nothing (scripts/warehouse/lease.py).
     "lease": """
         load_id VARCHAR, host VARCHAR, pid BIGINT, taken_at TIMESTAMP, until_at TIMESTAMP""",

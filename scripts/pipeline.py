@@ -336,10 +336,12 @@ class Job:
             until = f"up to {execution_time:%Y-%m-%d %H:%M:%S} UTC"
             if not self.project.is_planned():
                 with self._step("plan", f"bringing prod to this project, {until}"):
+                    self._note_rate_change()
                     self.project.deploy(execution_time)
             else:
                 what = "rebuilding every model" if full_refresh else "running the models"
                 with self._step("run", f"{what} {until}"):
+                    self._note_rate_change()
                     self.project.close_finished_hours(execution_time)
                     self.project.run(execution_time)
             for view in self.project.restore_views():
@@ -348,6 +350,10 @@ class Job:
             reconcile(self.warehouse, self._run_again_from)
             refuse_disagreement(self.warehouse)
             self.project.record_run(self.record, execution_time)
+
+    def _note_rate_change(self) -> None:
+        if self.project.note_rate_change():
+            console.print("    rates of interest changed: every row of the marts is calculated anew", soft_wrap=True)
 
     def _run_again_from(self, missed: datetime) -> None:
         """Runs the models once more, whatever the record says of their windows from this time on."""

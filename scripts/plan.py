@@ -61,6 +61,9 @@ def _prove(prod: Project, started_at: datetime, until: datetime) -> None:
     proven = prod.proven_until()
     if prod.is_planned() and proven and proven >= until:
         with closing(prod.warehouse) as warehouse:
+            # Not before: a person may say no to the plan.
+            if prod.note_rate_change():
+                prod.run(until)
             reconcile(warehouse)
             refuse_disagreement(warehouse)
             windows.record_run(prod.context, warehouse, uuid4().hex, started_at, until)

@@ -127,7 +127,7 @@ def _models(warehouse: Warehouse) -> Iterable[Finding]:
     for mart in ("account_summary", "customer_profile"):
         ((rows, newest),) = warehouse.fetch(f"SELECT COUNT(*), MAX(calculated_at) FROM marts.{mart}")
         rows_text = wording.count(rows, "row", "rows")
-        since = f", the newest calculated from the load of {newest} UTC" if newest else ""
+        since = f", the newest calculated at {newest} UTC" if newest else ""
         yield Finding(f"marts.{mart}", rows_text + since)
     # Last: a database of before this table has it from its next run on.
     for feed in FEEDS:

@@ -25,6 +25,7 @@ from scripts.audits import chosen
 from scripts.errors import BlockingAuditError, DeployRefusedError, PipelineError, reason
 from scripts.feeds import Feed
 from scripts.prod import PROD, prod_snapshots
+from scripts.rate_changes import note_rate_change
 from scripts.results import LAYERS, AuditOutcome, RunRecord
 from scripts.settings import PROJECT_ROOT, Settings
 from scripts.sqlmesh_console import RunConsole, model_name
@@ -186,6 +187,10 @@ class Project:
     def record_run(self, record: RunRecord, execution_time: datetime) -> None:
         """Notes that prod's models hold all up to a time."""
         windows.record_run(self.context, self.warehouse, record.run_id, record.started_at, execution_time)
+
+    def note_rate_change(self) -> bool:
+        """Notes that prod goes over to this folder's rates of interest; whether they are others than before."""
+        return note_rate_change(self.context, self.warehouse)
 
     def proven_until(self) -> datetime | None:
         """End of the time up to which all of prod's models are evaluated and every audit passed."""

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal
 from functools import partial
 from typing import Any
@@ -232,6 +232,9 @@ class Reference:
         tiers: Rows of the seed, in any order.
         loan_words: What says that a customer has a loan.
 
+    Attributes:
+        rates_changed_at: Time of the newest change of the tiers, None while they are those of the beginning.
+
     Raises:
         ValueError: No tier covers a balance of zero.
     """
@@ -240,6 +243,7 @@ class Reference:
         if not any(tier.balance_from_amount <= 0 for tier in tiers):
             raise ValueError("No tier starts at a balance of 0: add one, or small balances have no rate.")
         self.tiers = tuple(tiers)
+        self.rates_changed_at: datetime | None = None
         self.loan_words = frozenset(loan_words)
         self.last_loaded_at: datetime | None = None
         self.landing: dict[str, list[Row]] = {CUSTOMER.name: [], ACCOUNT.name: []}
@@ -264,6 +268,17 @@ class Reference:
             CUSTOMER.name: self._capture(CUSTOMER, load, load.customer),
             ACCOUNT.name: self._capture(ACCOUNT, load, load.account),
         }
+
+    def change_rates(self, tiers: Sequence[Tier]) -> None:
+        """Prod goes over to other tiers after the loads taken so far: in the millisecond after the newest, or after the
+        change before."""
+        assert self.last_loaded_at is not None
+        millisecond = timedelta(milliseconds=1)
+        begun = timedelta(microseconds=self.last_loaded_at.microsecond % 1000)
+        times = [self.last_loaded_at - begun + millisecond]
+        if self.rates_changed_at:
+            times.append(self.rates_changed_at + millisecond)
+        self.tiers, self.rates_changed_at = tuple(tiers), max(times)
 
     def _capture(self, feed: Feed, load: Load, rows: Sequence[tuple[str, ...]]) -> LedgerCounts:
         known, loaded_at = self.known[feed.name], load.loaded_at
@@ -318,7 +333,7 @@ class Reference:
             for event in events
             if event["account_type"] == "savings" or event["previous_account_type"] == "savings"
         ]
-        account_summary = summarize_accounts(savings_events, self.tiers)
+        account_summary = summarize_accounts(savings_events, self.tiers, self.rates_changed_at)
         tables = {
             "landing.customer": self.landing[CUSTOMER.name],
             "landing.account": self.landing[ACCOUNT.name],
@@ -334,7 +349,9 @@ class Reference:
             "intermediate.int_account_with_customer": events,
             "intermediate.int_savings_account_only": savings_events,
             "marts.account_summary": account_summary,
-            "marts.customer_profile": profile_customers(account_summary, savings_events, customers),
+            "marts.customer_profile": profile_customers(
+                account_summary, savings_events, customers, self.rates_changed_at
+            ),
             "reference.interest_rate_tier": [vars(tier) for tier in self.tiers],
         }
         return {name: sorted((dict(row) for row in rows), key=sort_key) for name, rows in tables.items()}
@@ -477,7 +494,14 @@ def interest_rate(balance: Decimal, has_loan: bool, tiers: Iterable[Tier]) -> De
     return rate.quantize(RATE_STEP)
 
 
-def summarize_accounts(savings_events: list[Row], tiers: Iterable[Tier]) -> list[Row]:
+def calculated_at(last_event_at: datetime, rates_changed_at: datetime | None) -> datetime:
+    """When a row was calculated: at the load that brought its last event, or when the rates changed after it."""
+    return max(last_event_at, rates_changed_at or last_event_at)
+
+
+def summarize_accounts(
+    savings_events: list[Row], tiers: Iterable[Tier], rates_changed_at: datetime | None = None
+) -> list[Row]:
     """One row for each account whose latest savings event says that it is an active savings account."""
     tiers = tuple(tiers)
     rows: list[Row] = []
@@ -499,13 +523,18 @@ def summarize_accounts(savings_events: list[Row], tiers: Iterable[Tier]) -> list
                 "interest_rate_pct": rate,
                 "annual_interest_amount": interest,
                 "new_balance_amount": balance + interest,
-                "calculated_at": latest["event_at"],
+                "calculated_at": calculated_at(latest["event_at"], rates_changed_at),
             }
         )
     return rows
 
 
-def profile_customers(account_summary: list[Row], savings_events: list[Row], customers: list[Version]) -> list[Row]:
+def profile_customers(
+    account_summary: list[Row],
+    savings_events: list[Row],
+    customers: list[Version],
+    rates_changed_at: datetime | None = None,
+) -> list[Row]:
     """One row for each customer that holds at least one account of the summary."""
     rows: list[Row] = []
     for customer_id in sorted({row["customer_id"] for row in account_summary}):
@@ -519,10 +548,13 @@ def profile_customers(account_summary: list[Row], savings_events: list[Row], cus
                 "total_accounts_count": len(held),
                 "total_balance_amount": sum((row["original_balance_amount"] for row in held), Decimal("0.00")),
                 "total_annual_interest_amount": sum((row["annual_interest_amount"] for row in held), Decimal("0.00")),
-                "calculated_at": max(
-                    event["event_at"]
-                    for event in savings_events
-                    if customer_id in (event["customer_id"], event["previous_customer_id"])
+                "calculated_at": calculated_at(
+                    max(
+                        event["event_at"]
+                        for event in savings_events
+                        if customer_id in (event["customer_id"], event["previous_customer_id"])
+                    ),
+                    rates_changed_at,
                 ),
             }
         )

@@ -27,27 +27,24 @@ MODEL (
         new_balance_amount,
         calculated_at
       ),
-      condition := calculated_at BETWEEN @start_ts AND @end_ts
+      condition := calculated_at >= @start_ts
     ),
     unique_values(columns := (
       account_id
     )),
-    positive_value(
-      "column" := original_balance_amount,
-      condition := calculated_at BETWEEN @start_ts AND @end_ts
-    ),
+    positive_value("column" := original_balance_amount, condition := calculated_at >= @start_ts),
     accepted_range(
       "column" := interest_rate_pct,
       min_v := 0,
       max_v := 1,
-      condition := calculated_at BETWEEN @start_ts AND @end_ts
+      condition := calculated_at >= @start_ts
     ),
     forall(
       criteria := (
         annual_interest_amount = ROUND(original_balance_amount::DECIMAL(28, 2) * interest_rate_pct, 2),
         new_balance_amount = original_balance_amount::DECIMAL(19, 2) + annual_interest_amount
       ),
-      condition := calculated_at BETWEEN @start_ts AND @end_ts
+      condition := calculated_at >= @start_ts
     ),
     rate_follows_balance_and_loan,
     savings_reconcile_with_snapshots
@@ -91,6 +88,10 @@ WITH latest AS (
     )
   WHERE
     event.event_at BETWEEN @start_ts AND @end_ts
+), rates_changed AS (
+  SELECT
+    MAX(changed_at) AS changed_at
+  FROM reference.rate_change
 ), earning AS (
   SELECT
     account_id,
@@ -110,5 +111,6 @@ SELECT
   (
     balance_amount + interest_amount
   )::DECIMAL(19, 2) AS new_balance_amount, /* Balance in a year; one digit wider, for the largest balance plus its interest */
-  event_at::TIMESTAMP AS calculated_at /* Load of the event that the row rests on */
+  GREATEST(event_at, COALESCE(rates_changed.changed_at, event_at))::TIMESTAMP AS calculated_at /* Load of the event that the row rests on, or the newest change of rates where that is later */
 FROM earning
+CROSS JOIN rates_changed

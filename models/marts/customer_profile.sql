@@ -23,7 +23,7 @@ MODEL (
         total_annual_interest_amount,
         calculated_at
       ),
-      condition := calculated_at BETWEEN @start_ts AND @end_ts
+      condition := calculated_at >= @start_ts
     ),
     unique_values(columns := (
       customer_id
@@ -31,12 +31,9 @@ MODEL (
     accepted_range(
       "column" := total_accounts_count,
       min_v := 1,
-      condition := calculated_at BETWEEN @start_ts AND @end_ts
+      condition := calculated_at >= @start_ts
     ),
-    positive_value(
-      "column" := total_balance_amount,
-      condition := calculated_at BETWEEN @start_ts AND @end_ts
-    ),
+    positive_value("column" := total_balance_amount, condition := calculated_at >= @start_ts),
     profile_totals_equal_accounts
   )
 );
@@ -59,32 +56,48 @@ WITH touched AS (
     FROM intermediate.int_savings_account_only
     WHERE
       NOT previous_customer_id IS NULL AND event_at BETWEEN @start_ts AND @end_ts
-  ) AS owner
+  ) AS holder
   GROUP BY
     customer_id
+), owner AS (
+  SELECT
+    event.customer_id,
+    ARG_MAX(event.customer_name, event.event_at) AS customer_name,
+    ARG_MAX(event.has_loan_flag, event.event_at) AS has_loan_flag
+  FROM intermediate.int_savings_account_only AS event
+  JOIN touched
+    ON touched.customer_id = event.customer_id
+  WHERE
+    event.is_active_savings_flag
+  GROUP BY
+    event.customer_id
 ), holding AS (
   SELECT
     account.customer_id,
-    account.original_balance_amount,
-    account.annual_interest_amount,
-    event.customer_name,
-    event.has_loan_flag
+    COUNT(*) AS accounts_count,
+    SUM(account.original_balance_amount) AS balance_amount,
+    SUM(account.annual_interest_amount) AS interest_amount
   FROM marts.account_summary AS account
   JOIN touched
     ON touched.customer_id = account.customer_id
-  JOIN intermediate.int_savings_account_only AS event
-    ON event.account_id = account.account_id AND event.event_at = account.calculated_at
+  GROUP BY
+    account.customer_id
+), rates_changed AS (
+  SELECT
+    MAX(changed_at) AS changed_at
+  FROM reference.rate_change
 )
 SELECT
   touched.customer_id::BIGINT, /* Customer id */
-  MAX(holding.customer_name)::TEXT AS customer_name, /* Name */
-  MAX(holding.has_loan_flag)::BOOLEAN AS has_loan_flag, /* Whether the customer has a loan */
-  COUNT(holding.customer_id)::BIGINT AS total_accounts_count, /* Savings accounts held */
-  SUM(holding.original_balance_amount)::DECIMAL(28, 2) AS total_balance_amount, /* Sum of their balances */
-  SUM(holding.annual_interest_amount)::DECIMAL(28, 2) AS total_annual_interest_amount, /* Sum of their yearly interest */
-  MAX(touched.event_at)::TIMESTAMP AS calculated_at /* Load of the latest savings event of the customer */
+  owner.customer_name::TEXT, /* Name */
+  owner.has_loan_flag::BOOLEAN, /* Whether the customer has a loan */
+  COALESCE(holding.accounts_count, 0)::BIGINT AS total_accounts_count, /* Savings accounts held */
+  holding.balance_amount::DECIMAL(28, 2) AS total_balance_amount, /* Sum of their balances */
+  holding.interest_amount::DECIMAL(28, 2) AS total_annual_interest_amount, /* Sum of their yearly interest */
+  GREATEST(touched.event_at, COALESCE(rates_changed.changed_at, touched.event_at))::TIMESTAMP AS calculated_at /* Load of the latest savings event of the customer, or the newest change of rates where that is later */
 FROM touched
+LEFT JOIN owner
+  ON owner.customer_id = touched.customer_id
 LEFT JOIN holding
   ON holding.customer_id = touched.customer_id
-GROUP BY
-  touched.customer_id
+CROSS JOIN rates_changed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -200,10 +200,14 @@ def going_on(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 class TestWindows:
     """Which windows a later run evaluates: not the first load's once more, but in any doubt."""
 
-    def next_day(self, current: Lab, reference: Reference) -> dict[str, list[tuple[datetime, datetime]]]:
-        """A run of a load a day later: the windows that it evaluates."""
+    def next_day(
+        self, current: Lab, reference: Reference, rates: Sequence[Tier] = DEFAULT_TIERS
+    ) -> dict[str, list[tuple[datetime, datetime]]]:
+        """A run of a load a day later, at these rates: the windows that it evaluates."""
         load = load_number(2, newest(reference) + timedelta(days=1), A11="777")
         reference.take(load)
+        if rates != reference.tiers:
+            reference.change_rates(rates)
         with current.evaluated_windows() as windows:
             current.take(load)
         current.assert_equals(reference)
@@ -244,8 +248,7 @@ class TestWindows:
         tiers = (*DEFAULT_TIERS[:2], Tier(Decimal("20000.00"), Decimal("0.0300"), Decimal("0.0050")))
         monkeypatch.setattr("scripts.transform.PROJECT_ROOT", project)
         with continued(story, tmp_path / "lab") as (current, reference):
-            reference.tiers = tiers
-            windows = self.next_day(current, reference)
+            windows = self.next_day(current, reference, tiers)
             assert min(windows["marts.account_summary"])[0] < TIMES[0]
             assert min(windows["staging.stg_account"])[0] > TIMES[0], "staging does not depend on the seed"
             row = select(current.rows("marts.account_summary"), account_id="A11")[0]

@@ -224,7 +224,7 @@ class TestAudits:
         audited.job.audit(full=True)
         assert audited.failed_audits() == []
         audits_of = {outcome.model for outcome in record.audits}
-        assert len(audits_of) == 13, "every stored or shown model has audits, the seed included"
+        assert len(audits_of) == 14, "every stored or shown model has audits, the seed included"
 
     def test_the_engine_is_not_asked_for_columns_before_each_audit(
         self, audited: Lab, monkeypatch: pytest.MonkeyPatch
@@ -285,7 +285,7 @@ class TestAuditCommand:
         assert "--full-refresh" in ended.output
         line_of = dict(re.findall(r"^    (\w+\.\w+) +(.*)$", ended.output, re.M))
         assert line_of["snapshots.snap_account"] == counts
-        assert len(line_of) == (1 if options else 13)
+        assert len(line_of) == (1 if options else 14)
         tables_after, files_after = everything(overlapping)
         assert_same_tables(tables, tables_after)
         assert files_after == files

@@ -102,6 +102,12 @@ class Desk:
         self.lab.assert_equals(reference or self.reference)
 
     def with_higher_rates(self) -> Reference:
+        """Prod after it went over to the higher rates."""
+        other = copy.deepcopy(self.reference)
+        other.change_rates(HIGHER)
+        return other
+
+    def with_higher_rates_on_a_branch(self) -> Reference:
         other = copy.deepcopy(self.reference)
         other.tiers = HIGHER
         return other
@@ -179,7 +185,7 @@ class TestBranches:
         desk.lab.ingest(load_of(2).loaded_at)
         desk.reference.take(load_of(2))
         desk.plan_branch(FIRST_AT + timedelta(days=6))
-        assert_same_tables(marts_of(desk.with_higher_rates()), desk.in_branch())
+        assert_same_tables(marts_of(desk.with_higher_rates_on_a_branch()), desk.in_branch())
 
     def test_a_branch_that_is_ahead_of_the_models_it_reads_comes_into_prod_right(self, desk: Desk) -> None:
         desk.raise_rates()
@@ -203,6 +209,76 @@ class TestBranches:
         desk.assert_prod(desk.with_higher_rates())
 
 
+class TestRateChange:
+    """Whoever loads the marts by `calculated_at` misses no row whose figures changed."""
+
+    def seen_after(self, desk: Desk, moment: datetime) -> set[str]:
+        """Accounts of prod's mart that a reader takes who has all that was calculated until a moment."""
+        return {row["account_id"] for row in desk.lab.rows(MARTS[0]) if row["calculated_at"] > moment}
+
+    def newest_seen(self, desk: Desk) -> datetime:
+        newest: datetime = max(row["calculated_at"] for row in desk.lab.rows(MARTS[0]))
+        return newest
+
+    def test_each_change_is_seen_once_with_loads_and_without(self, desk: Desk) -> None:
+        for rate in ("0.0300", "0.0200", "0.0300"):
+            seen = self.newest_seen(desk)
+            former = "0.0200" if rate == "0.0300" else "0.0300"
+            desk.change(SEED, f"20000.00,{former}", f"20000.00,{rate}")
+            desk.reference.change_rates(HIGHER if rate == "0.0300" else DEFAULT_TIERS)
+            desk.lab.transform(None)
+            desk.assert_prod()
+            assert self.seen_after(desk, seen) == {"A1", "A2"}
+        seen = self.newest_seen(desk)
+        desk.take(load_of(1))
+        desk.assert_prod()
+        assert self.seen_after(desk, seen) == {"A1"}
+
+    def test_it_stays_through_a_full_refresh(self, desk: Desk) -> None:
+        desk.raise_rates()
+        desk.lab.transform(None)
+        desk.reference.change_rates(HIGHER)
+        desk.take(load_of(1))
+        desk.lab.transform(None, full_refresh=True)
+        desk.assert_prod()
+        ((_, first), (_, second)) = desk.lab.job.warehouse.fetch("FROM reference.rate_change ORDER BY changed_at")
+        assert "from 20000.00: 0.0200, with a loan 0.0050 more" in first
+        assert "from 20000.00: 0.0300, with a loan 0.0050 more" in second
+
+    def test_a_branch_that_was_filled_before_comes_into_prod_with_the_time_of_the_merge(self, desk: Desk) -> None:
+        desk.raise_rates()
+        desk.plan_branch(FIRST_AT + timedelta(days=1))
+        desk.change(SEED, "20000.00,0.0300", "20000.00,0.0200")
+        desk.take(load_of(2))
+        seen = self.newest_seen(desk)
+        desk.raise_rates()
+        desk.lab.transform(None)
+        desk.assert_prod(desk.with_higher_rates())
+        assert self.seen_after(desk, seen) == {"A1", "A2"}
+
+    def test_one_that_a_plain_plan_brought_is_noted_by_the_next_run(self, desk: Desk) -> None:
+        desk.raise_rates()
+        desk.context.plan("prod", no_prompts=True, auto_apply=True, skip_tests=True)
+        desk.reference.take(load_of(1))
+        desk.reference.change_rates(HIGHER)
+        desk.lab.take(load_of(1))
+        desk.assert_prod()
+
+    def test_the_same_rates_written_otherwise_are_no_change(self, desk: Desk) -> None:
+        desk.change(SEED, "0.00,0.0100,0.0050\n10000.00,0.0150", "0,0.01,0.005\n10000,0.0150")
+        desk.lab.transform(None)
+        desk.assert_prod()
+
+    def test_a_database_from_before_changes_were_noted_begins_with_what_prod_holds(self, desk: Desk) -> None:
+        desk.lab.job.warehouse.execute("DELETE FROM landing.rate_change")
+        desk.take(load_of(1))
+        desk.assert_prod()
+        desk.lab.job.warehouse.execute("DELETE FROM landing.rate_change")
+        desk.raise_rates()
+        desk.lab.transform(None)
+        desk.assert_prod(desk.with_higher_rates())
+
+
 class TestPlanOfABranch:
     def plan(self, desk: Desk, monkeypatch: pytest.MonkeyPatch, environment: str = "branch") -> Result:
         """`make plan` in a process of its own."""
@@ -221,7 +297,7 @@ class TestPlanOfABranch:
         desk.raise_rates()
         ended = self.plan(desk, monkeypatch)
         assert ended.exit_code == 0, ended.output
-        assert_same_tables(marts_of(desk.with_higher_rates()), desk.in_branch())
+        assert_same_tables(marts_of(desk.with_higher_rates_on_a_branch()), desk.in_branch())
         desk.assert_prod()
 
     def test_it_says_which_loads_it_cannot_show(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +307,7 @@ class TestPlanOfABranch:
         ended = self.plan(desk, monkeypatch)
         assert ended.exit_code == 0, ended.output
         assert "Not shown: 1 load that prod's models do not hold yet" in ended.output
-        assert_same_tables(marts_of(desk.with_higher_rates()), desk.in_branch())
+        assert_same_tables(marts_of(desk.with_higher_rates_on_a_branch()), desk.in_branch())
 
     def test_on_the_production_branch_it_takes_in_every_load_first(
         self, desk: Desk, monkeypatch: pytest.MonkeyPatch

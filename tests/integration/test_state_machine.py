@@ -75,6 +75,11 @@ class Killed(BaseException):
     """Stands for the end of the process: nothing that the pipeline does on an error may catch it."""
 
 
+def as_of(reference: Reference) -> tuple[datetime | None, datetime | None]:
+    """What a branch is calculated from: loads, and changes of prod's rates."""
+    return reference.last_loaded_at, reference.rates_changed_at
+
+
 @contextmanager
 def killed_at(statement: int) -> Iterator[None]:
     """Kills the process, as it were, when so many statements were sent to the database."""
@@ -323,8 +328,9 @@ class LoadsAndChanges(RuleBasedStateMachine):
 
     def all_is_shown(self) -> None:
         """Prod shows every load by the models of main."""
+        self.landed.rates_changed_at = max(row["changed_at"] for row in self.lab.rows("landing.rate_change"))
         self.prod, self.shown = self.main, copy.deepcopy(self.landed)
-        if self.branch_shows and self.branch_shows.last_loaded_at != self.landed.last_loaded_at:
+        if self.branch_shows and as_of(self.branch_shows) != as_of(self.shown):
             self.branch_shows = None  # until it is planned again
         self.check_prod()
 

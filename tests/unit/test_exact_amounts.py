@@ -20,6 +20,7 @@ from tests.reference import DEFAULT_TIERS, interest_rate, judge_balance, round_h
 ROOT = Path(__file__).resolve().parents[2]
 DAY = "2024-01-15"
 MOMENT = f"TIMESTAMP '{DAY} 02:00:00'"
+NO_RATE_CHANGE = "SELECT NULL::TIMESTAMP AS changed_at WHERE FALSE"
 LARGEST = Decimal("9999999999999999.99")
 
 
@@ -76,6 +77,7 @@ def summaries(project: Context, accounts: dict[str, tuple[Decimal, bool]]) -> di
                    b::DECIMAL(6, 4) AS loan_bonus_pct
             FROM (VALUES {tiers}) AS tier (f, r, b)
         """,
+        "reference.rate_change": NO_RATE_CHANGE,
     }
     return {row["account_id"]: row for row in run(project, "marts.account_summary", inputs)}
 
@@ -138,9 +140,10 @@ def test_profile_adds_the_largest_amounts_exactly(project: Context) -> None:
         """,
         "intermediate.int_savings_account_only": f"""
             SELECT account_id, 1::BIGINT AS customer_id, 'Ana' AS customer_name, TRUE AS has_loan_flag,
-                   NULL::BIGINT AS previous_customer_id, {MOMENT} AS event_at
+                   NULL::BIGINT AS previous_customer_id, TRUE AS is_active_savings_flag, {MOMENT} AS event_at
             FROM {keys}
         """,
+        "reference.rate_change": NO_RATE_CHANGE,
     }
     [row] = run(project, "marts.customer_profile", inputs)
     assert (row["total_accounts_count"], row["total_balance_amount"]) == (3, 3 * LARGEST)

@@ -146,7 +146,7 @@ def test_layer_before_may_be_read(name: str, source: str) -> None:
         ("intermediate.int_account", "staging.stg_account", "snapshots.* or intermediate.*"),
         ("intermediate.int_account", "reference.interest_rate_tier", "snapshots.* or intermediate.*"),
         ("marts.account_summary", "snapshots.snap_account", "intermediate.* or marts.* or reference.*"),
-        ("reference.interest_rate_tier", "marts.account_summary", "nothing"),
+        ("reference.interest_rate_tier", "marts.account_summary", "landing.*"),
     ],
 )
 def test_layer_that_is_skipped_or_read_backwards_is_flagged(name: str, source: str, readable: str) -> None:
