@@ -124,11 +124,11 @@ test: setup  ## All tests but the long and the Databricks ones: SQLMesh's unit t
 	@echo "SQLMesh unit tests"
 	@$(VENV)/bin/sqlmesh test
 	@echo "pytest"
-	@$(PY) -m pytest -n $(PYTEST_WORKERS) -m 'not databricks' --ignore=tests/databricks $(ARGS)
+	@$(PY) -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m 'not databricks' --ignore=tests/databricks $(ARGS)
 
 .PHONY: test-properties
 test-properties: setup  ## The property tests with 300 random sequences of loads, and 300 of loads and changes of the project (hours)
-	@PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-$(PROPERTY_EXAMPLES_LONG)} $(PY) -m pytest -n $(PROPERTY_WORKERS) -m properties $(ARGS)
+	@PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-$(PROPERTY_EXAMPLES_LONG)} $(PY) -m pytest -n $(PROPERTY_WORKERS) --dist worksteal -m properties $(ARGS)
 
 .PHONY: test-scale
 test-scale: setup  ## The marts of a generated feed of ACCOUNTS=5000000 against the plain reference (long)

@@ -19,7 +19,7 @@ from sqlmesh.core.model import SeedModel
 from scripts import windows
 from scripts.clock import end_of_window, timestamp_literal
 from scripts.ingest.load import FIRST_LOAD_AT, last_loaded_at
-from scripts.prod import prod_snapshots
+from scripts.prod import prod_versions
 from scripts.warehouse import Warehouse
 
 RATES = "reference.interest_rate_tier"
@@ -56,7 +56,7 @@ def rates_as_text(seed: str) -> str:
 def _prod_holds_others(context: Context, rates: SeedModel) -> bool:
     """Whether there is a prod with other rates: a database of before they were noted."""
     here = context.snapshots[rates.fqn].fingerprint.data_hash
-    return any(one.name == rates.fqn and one.fingerprint.data_hash != here for one in prod_snapshots(context))
+    return any(one.name == rates.fqn and one.fingerprint.data_hash != here for one in prod_versions(context))
 
 
 def _time_of_change(warehouse: Warehouse, last_change: datetime | None) -> datetime:

@@ -5,21 +5,24 @@ SQLMesh trusts its state: a plan that changes nothing looks at no table and at n
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlglot import exp
 from sqlmesh import Context
-from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot
+from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot, SnapshotTableInfo
 from sqlmesh.core.snapshot.definition import to_view_mapping
 
 from scripts import windows
-from scripts.prod import PROD, prod_snapshots
+from scripts.prod import PROD, prod_snapshots, prod_versions
 from scripts.warehouse import Warehouse
 
 
 def rebuild_lost_tables(context: Context, warehouse: Warehouse) -> None:
     """Has the next run fill the tables of prod that are not there any more, from their first window on."""
-    lost = _lost(warehouse, [(snapshot, exp.to_table(snapshot.table_name())) for snapshot in _stored_models(context)])
-    if not lost:
+    gone = _lost(warehouse, [(version, exp.to_table(version.table_name())) for version in _stored_models(context)])
+    if not gone:
         return
+    lost = _snapshots_of(gone, prod_snapshots(context))
     evaluator = context.snapshot_evaluator
     evaluator.create_physical_schemas(lost, DeployabilityIndex.all_deployable())
     # A seed's rows are in this folder, not in the state, so no run could fill it.
@@ -35,32 +38,37 @@ def restore_views(context: Context, warehouse: Warehouse) -> list[str]:
         return []
     naming = environment.naming_info
     views = [
-        (snapshot, exp.to_table(snapshot.qualified_view_name.for_environment(naming)))
-        for snapshot in _stored_models(context)
+        (version, exp.to_table(version.qualified_view_name.for_environment(naming)))
+        for version in _stored_models(context)
     ]
     lost = _lost(warehouse, views)
     if lost:
         snapshots = {snapshot.snapshot_id: snapshot for snapshot in prod_snapshots(context)}
         context.snapshot_evaluator.promote(
-            lost,
+            _snapshots_of(lost, snapshots.values()),
             environment_naming_info=naming,
             snapshots=snapshots,
             table_mapping=to_view_mapping(
                 snapshots.values(), naming, context.default_catalog, context.engine_adapter.dialect
             ),
         )
-    return sorted(f"{view.db}.{view.name}" for snapshot, view in views if snapshot in lost)
+    return sorted(f"{view.db}.{view.name}" for version, view in views if version in lost)
 
 
-def _stored_models(context: Context) -> list[Snapshot]:
+def _stored_models(context: Context) -> list[SnapshotTableInfo]:
     """The models of prod that have a table and a view."""
-    return [snapshot for snapshot in prod_snapshots(context) if snapshot.is_model and not snapshot.is_symbolic]
+    return [version for version in prod_versions(context) if version.is_model and not version.is_symbolic]
 
 
-def _lost(warehouse: Warehouse, places: list[tuple[Snapshot, exp.Table]]) -> list[Snapshot]:
+def _snapshots_of(versions: Iterable[SnapshotTableInfo], snapshots: Iterable[Snapshot]) -> list[Snapshot]:
+    ids = {version.snapshot_id for version in versions}
+    return [snapshot for snapshot in snapshots if snapshot.snapshot_id in ids]
+
+
+def _lost(warehouse: Warehouse, places: list[tuple[SnapshotTableInfo, exp.Table]]) -> list[SnapshotTableInfo]:
     """Those of which the table or view does not exist."""
     if not places:
         return []
     stored = warehouse.objects({table.db.lower() for _, table in places})
     present = {(one.schema, one.name) for one in stored}
-    return [snapshot for snapshot, table in places if (table.db.lower(), table.name.lower()) not in present]
+    return [version for version, table in places if (table.db.lower(), table.name.lower()) not in present]

@@ -53,7 +53,7 @@ class AuditOutcome:
         layer: One of `LAYERS`.
         severity: `error` (blocking) or `warn`.
         failed_count: Rows that the audit's query returned; 0 = passed.
-        query: The audit's SQL, as it ran.
+        query: The audit's SQL, as it ran; nothing where it passed.
     """
 
     audit: str

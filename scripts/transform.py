@@ -24,9 +24,9 @@ from scripts import restore, windows
 from scripts.audits import chosen
 from scripts.errors import BlockingAuditError, DeployRefusedError, PipelineError, reason
 from scripts.feeds import Feed
-from scripts.prod import PROD, prod_snapshots
+from scripts.prod import PROD, prod_snapshots, prod_versions
 from scripts.rate_changes import note_rate_change
-from scripts.results import LAYERS, AuditOutcome, RunRecord
+from scripts.results import LAYERS, AuditOutcome, RunRecord, short_name
 from scripts.settings import PROJECT_ROOT, Settings
 from scripts.sqlmesh_console import RunConsole, model_name
 from scripts.sqlmesh_internals import audits_shown_to, fork_no_processes
@@ -101,7 +101,7 @@ class Project:
 
     def differs_from_prod(self) -> bool:
         """Whether there is a prod, of other models than stand in this folder."""
-        prod = {snapshot.snapshot_id for snapshot in prod_snapshots(self.context)}
+        prod = {version.snapshot_id for version in prod_versions(self.context)}
         return bool(prod) and prod != {snapshot.snapshot_id for snapshot in self.context.snapshots.values()}
 
     def refuse_lint_failures(self) -> None:
@@ -125,7 +125,7 @@ class Project:
         Raises:
             DeployRefusedError: One fails.
         """
-        prod = {snapshot.snapshot_id for snapshot in prod_snapshots(self.context)}
+        prod = {version.snapshot_id for version in prod_versions(self.context)}
         changed = {one.name for one in self.context.snapshots.values() if one.is_model and one.snapshot_id not in prod}
         result = self.context.test(model_names=changed, stream=StringIO())
         failed = sorted(str(test) for test, _ in (*result.original_failures, *result.original_errors))
@@ -284,13 +284,13 @@ class Project:
 
     def _what_stands(self) -> str:
         """Which of prod's tables this run has written before it failed, by layer."""
-        here = {model_name(snapshot): snapshot.version for snapshot in self.context.snapshots.values()}
+        here = {snapshot.name: snapshot.version for snapshot in self.context.snapshots.values()}
         # A deploy fills tables of changed models, too, which nobody sees before prod is switched.
         seen = [
-            model_name(snapshot)
-            for snapshot in prod_snapshots(self.context)
-            if snapshot.is_model and snapshot.is_materialized and not snapshot.is_seed
-            if snapshot.version == here.get(model_name(snapshot))
+            short_name(version.name)
+            for version in prod_versions(self.context)
+            if version.is_model and version.is_materialized and not version.is_seed
+            if version.version == here.get(version.name)
         ]
         refused = set(self._console.refused)
         written = {outcome.model for outcome in self._console.models} | refused
@@ -337,7 +337,7 @@ def _outcome(snapshot: Snapshot, result: Any, dialect: str) -> AuditOutcome:
         layer=name.split(".")[0],
         severity="error" if result.blocking else "warn",
         failed_count=result.count or 0,
-        query=result.query.sql(dialect=dialect, pretty=True) if result.query is not None else "",
+        query=result.query.sql(dialect=dialect, pretty=True) if result.count and result.query is not None else "",
     )
 
 

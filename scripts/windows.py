@@ -13,11 +13,11 @@ from datetime import datetime, timedelta
 
 from sqlmesh import Context
 from sqlmesh.core.snapshot import Snapshot
-from sqlmesh.core.snapshot.definition import SnapshotIdAndVersionLike
+from sqlmesh.core.snapshot.definition import SnapshotIdAndVersionLike, SnapshotIntervals
 from sqlmesh.utils.date import to_timestamp
 
 from scripts.clock import from_milliseconds, hour_of, timestamp_literal, utc_now
-from scripts.prod import prod_snapshots
+from scripts.prod import prod_snapshots, prod_versions
 from scripts.warehouse import Warehouse
 
 _END_OF_TIME = to_timestamp("9999-01-01")
@@ -43,7 +43,7 @@ def reopen_unproven(context: Context) -> None:
     A branch may evaluate its own version of a model for a window before the models that it shares with prod have seen
     a load of it; so this comes before prod goes on.
     """
-    held = {snapshot.name_version for snapshot in prod_snapshots(context)}
+    held = {version.name_version for version in prod_versions(context)}
     others = [version for version in _known_versions(context) if version.name_version not in held]
     _reopen(context, others, prod_is_right_until(context))
 
@@ -76,11 +76,13 @@ def close_finished_hours(context: Context, warehouse: Warehouse, execution_time:
     if execution_time < end or hour == ran_until or _loads_between(warehouse, ran_until, end):
         return
     known = set(json.loads(versions))
+    seen_whole = []
     for snapshot in prod_snapshots(context):
         unaltered = snapshot.last_altered_ts is None or from_milliseconds(snapshot.last_altered_ts) <= finished_at
         ends_with_run = snapshot.intervals and from_milliseconds(snapshot.intervals[-1][1]) == ran_until
         if unaltered and ends_with_run and version_text(snapshot.name, snapshot.identifier) in known:
-            context.state_sync.add_interval(snapshot, hour, end)
+            seen_whole.append(_window(snapshot, hour, end))
+    context.state_sync.add_snapshots_intervals(seen_whole)
 
 
 def record_run(
@@ -96,7 +98,7 @@ def record_run(
 
 def model_versions(context: Context) -> str:
     """The exact versions of prod's models, as text."""
-    return json.dumps(sorted(version_text(s.name, s.identifier) for s in prod_snapshots(context)))
+    return json.dumps(sorted(version_text(s.name, s.identifier) for s in prod_versions(context)))
 
 
 def version_text(name: str, identifier: str) -> str:
@@ -119,6 +121,17 @@ def _reopen(context: Context, versions: Iterable[SnapshotIdAndVersionLike], sinc
     if recorded:
         # Without shared versions the windows of an earlier wording of the same model would stay.
         context.state_sync.remove_intervals(recorded, remove_shared_versions=True)
+
+
+def _window(snapshot: Snapshot, start: datetime, end: datetime) -> SnapshotIntervals:
+    assert snapshot.version
+    return SnapshotIntervals(
+        name=snapshot.name,
+        identifier=snapshot.identifier,
+        version=snapshot.version,
+        dev_version=snapshot.dev_version,
+        intervals=[(to_timestamp(start), to_timestamp(end))],
+    )
 
 
 def _right_until(snapshots: Collection[Snapshot]) -> datetime | None:

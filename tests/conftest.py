@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -25,6 +26,9 @@ SETTINGS = (
 )
 PREFIXES = ("DATABRICKS_", "STATE_")
 OWN_SETTINGS = ("smoke_test.py", "databricks")  # modules and folders that care for their settings themselves
+
+# As in a process of the pipeline (scripts/pipeline.py): to look through SQLMesh's objects again and again takes long.
+gc.set_threshold(50_000)
 
 # Read when the pipeline's console is made: a narrow terminal must not cut what tests look for in the output.
 os.environ["COLUMNS"] = "200"

@@ -251,7 +251,11 @@ class TestPublishedTables:
         copy_project(project)
         monkeypatch.setattr("scripts.transform.PROJECT_ROOT", project)
         replace_in(project / "models/snapshots/snap_account.sql", "customer_id::BIGINT", "customer_id::INT")
-        replace_in(project / "models/marts/customer_profile.sql", "AS has_loan_flag", "AS loan_flag")
+        replace_in(
+            project / "models/marts/customer_profile.sql",
+            "owner.has_loan_flag::BOOLEAN",
+            "owner.has_loan_flag::BOOLEAN AS loan_flag",
+        )
 
         before = file_bytes(folder)
         with environment_of(folder):
