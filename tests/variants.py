@@ -55,13 +55,18 @@ class Variant:
     def tables(self, loaded: Reference) -> dict[str, list[Row]]:
         """Every table after the loads that a reference took, by the rules of this variant."""
         reference = copy.copy(loaded)
-        reference.tiers = self._tiers()
+        reference.tiers = self.tiers()
         reference.loan_words = frozenset(YES | {"ja"} if self.reads_ja else YES)
         tables = reference.tables()
         if self.copies_balance:
             for row in tables["marts.account_summary"]:
                 row["copied_balance_amount"] = row["original_balance_amount"]
         return tables
+
+    def tiers(self) -> tuple[Tier, ...]:
+        """The rates of this variant."""
+        top = DEFAULT_TIERS[-1]
+        return (*DEFAULT_TIERS[:-1], Tier(top.balance_from_amount, Decimal(self.top_rate), top.loan_bonus_pct))
 
     def _text(self, part: str) -> str:
         text = (PROJECT_ROOT / part).read_text(encoding="utf-8")
@@ -73,10 +78,6 @@ class Variant:
         if part == JUDGED:
             return _replaced(text, "'true', '1'", "'true', '1', 'ja'") if self.reads_ja else text
         return _replaced(text, "20000.00,0.0200", f"20000.00,{self.top_rate}")
-
-    def _tiers(self) -> tuple[Tier, ...]:
-        top = DEFAULT_TIERS[-1]
-        return (*DEFAULT_TIERS[:-1], Tier(top.balance_from_amount, Decimal(self.top_rate), top.loan_bonus_pct))
 
 
 def _described(text: str, words: int) -> str:

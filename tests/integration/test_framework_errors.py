@@ -84,6 +84,13 @@ class TestLinter:
             assert sentence in ended.output
         assert len(stored_tables(folder, ["landing.load"])["landing.load"]) == 2
 
+    def test_what_the_message_names_shows_the_same(self, folder: Path, project: Path) -> None:
+        change(project / STAGING, " /* Account id */", "")
+        with environment_of(folder):
+            ended = subprocess.run([SQLMESH, "--paths", project, "lint"], capture_output=True, text=True)
+        assert ended.returncode != 0
+        assert "column 'account_id' has no description" in ended.stdout
+
     def test_a_first_run_does_so_too(self, project: Path, tmp_path: Path) -> None:
         change(project / STAGING, " /* Account id */", "")
         write_feeds(FIRST, tmp_path / "inputs")

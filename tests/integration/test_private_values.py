@@ -27,11 +27,11 @@ from tests.lab import Lab, copy_project, environment_of, lab
 
 START = datetime(2024, 1, 15, 2)
 NEXT = START + timedelta(days=1)
-PRIVATE = ("Zebedee", "Quartz", "7771")  # part of every name, part of every balance
+PRIVATE = ("Zebedee", "Quartz", "777133559")  # part of every name, part of every balance
 CUSTOMER = "CustomerID,Name,HasLoan\n"
 ACCOUNT = "AccountID,CustomerID,Balance,AccountType\n"
 CUSTOMERS = CUSTOMER + "".join(f"{key},Zebedee{key} Quartz,no\n" for key in range(1, 25))
-ACCOUNTS = ACCOUNT + "".join(f"A{key},{key},7771{key:02}.45,savings\n" for key in range(1, 25))
+ACCOUNTS = ACCOUNT + "".join(f"A{key},{key},777133559{key:02}.45,savings\n" for key in range(1, 25))
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ REFUSALS: dict[str, Callable[[Desk], object]] = {
     "a wrong encoding": lambda desk: desk.send(customers=CUSTOMERS.replace("Quartz", "Quartz\xe9").encode("latin-1")),
     "an encoding that is not known": in_an_unknown_encoding,
     "damaged lines": lambda desk: desk.send(CUSTOMERS + "25,Zebedee25 Quartz\n" * 3),
-    "damaged lines of accounts": lambda desk: desk.send(accounts=ACCOUNTS + 'A25,25,"777125.45\n' * 3),
+    "damaged lines of accounts": lambda desk: desk.send(accounts=ACCOUNTS + 'A25,25,"77713355925.45\n' * 3),
     "what DuckDB can't parse": lambda desk: desk.send_one_that("_parse", fail_in_duckdb),
     "a file that can't be read": lambda desk: desk.send_one_that("scan_file", fail_to_open),
     "a file that changes meanwhile": touch_while_reading,
@@ -167,10 +167,10 @@ REFUSALS: dict[str, Callable[[Desk], object]] = {
     "keys that are missing": lambda desk: desk.send(CUSTOMER + "1,Zebedee1 Quartz,no\n"),
     "a column that is emptied": lambda desk: desk.send(accounts=ACCOUNTS.replace(".45,savings", "0,")),
     "balances with a comma": lambda desk: desk.send(
-        accounts=ACCOUNT + "".join(f'A{key},{key},"7771{key:02},45",savings\n' for key in range(1, 25))
+        accounts=ACCOUNT + "".join(f'A{key},{key},"777133559{key:02},45",savings\n' for key in range(1, 25))
     ),
     "accounts of nobody": lambda desk: desk.send(
-        accounts=ACCOUNT + "".join(f"A{key},9{key},7771{key:02}.45,savings\n" for key in range(1, 25))
+        accounts=ACCOUNT + "".join(f"A{key},9{key},777133559{key:02}.45,savings\n" for key in range(1, 25))
     ),
     "accounts that are savings no more": lambda desk: desk.send(accounts=ACCOUNTS.replace("savings", "checking")),
     "a time before the last load": at(START - timedelta(hours=1)),
@@ -245,7 +245,7 @@ def test_no_key_of_a_shifted_line_is_a_name_or_a_balance_in_the_report(base: Lab
     send(
         base.inputs,
         CUSTOMERS + "Zebedee,Quartz,no\nZebedee Quartz,25,no\n",
-        ACCOUNTS + "777145.45,25,A25,savings\n",
+        ACCOUNTS + "77713355945.45,25,A25,savings\n",
     )
     base.ingest(START + timedelta(days=2))
     base.transform(START + timedelta(days=2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -46,6 +47,7 @@ HIGHER = (DEFAULT_TIERS[0], DEFAULT_TIERS[1], Tier(Decimal("20000.00"), Decimal(
 MARTS = ("marts.account_summary", "marts.customer_profile")
 MODEL = "models/marts/account_summary.sql"
 SEED = "seeds/interest_rate_tier.csv"
+SQLMESH = str(Path(sys.executable).with_name("sqlmesh"))
 
 
 def load_of(days: int, balance: str = "150") -> Load:
@@ -385,6 +387,15 @@ class TestDeploy:
         assert "Unit tests of the changed models fail" in refused.output
         assert "test_account_summary.yaml" in refused.output
         assert (desk.lab.folder / "lending_club.duckdb").read_bytes() == before
+        # What the message names shows the same, until the models are mended.
+        test = [SQLMESH, "--paths", str(desk.project), "test"]
+        shown = subprocess.run(test, capture_output=True, text=True)
+        assert shown.returncode != 0
+        assert "new_balance_amount" in shown.stdout
+        desk.change(MODEL, "balance_amount - interest_amount", "balance_amount + interest_amount")
+        desk.lab.close()
+        mended = CliRunner().invoke(cli, ["run", "--as-of", load_of(1).loaded_at.isoformat()])
+        assert mended.exit_code == 0, mended.output
         desk.lab.open()
 
     def test_one_that_was_killed_before_its_end_is_finished(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
