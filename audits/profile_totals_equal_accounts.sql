@@ -2,20 +2,26 @@ AUDIT (
   name profile_totals_equal_accounts
 );
 
-/* Of the customers with an account or a profile calculated since the window began: totals equal the sum of the accounts, and
-   there is a profile exactly where there is an account. */
+/* Of the customers with an event, an account or a profile of the window: totals equal the sum of the accounts, and there
+   is a profile exactly where there is an account. After a change of rates the events alone tell which those are. */
 WITH changed AS (
   SELECT
     customer_id
   FROM @this_model AS profile
   WHERE
-    calculated_at >= @start_ts
+    calculated_at BETWEEN @start_ts AND @end_ts
   UNION
   SELECT
     customer_id
   FROM marts.account_summary
   WHERE
-    calculated_at >= @start_ts
+    calculated_at BETWEEN @start_ts AND @end_ts
+  UNION
+  SELECT
+    customer_id
+  FROM intermediate.int_savings_account_only
+  WHERE
+    event_at BETWEEN @start_ts AND @end_ts
   UNION
   SELECT
     previous_customer_id AS customer_id

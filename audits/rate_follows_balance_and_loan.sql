@@ -9,7 +9,7 @@ WITH event AS (
     ARG_MAX(has_loan_flag, event_at) AS has_loan_flag
   FROM intermediate.int_savings_account_only
   WHERE
-    event_at >= @start_ts
+    event_at BETWEEN @start_ts AND @end_ts
   GROUP BY
     account_id
 ), reached AS (

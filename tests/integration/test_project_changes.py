@@ -189,6 +189,14 @@ class TestBranches:
         desk.plan_branch(FIRST_AT + timedelta(days=6))
         assert_same_tables(marts_of(desk.with_higher_rates_on_a_branch()), desk.in_branch())
 
+    def test_a_plan_up_to_the_past_hour_is_audited_by_what_it_has_seen(self, desk: Desk) -> None:
+        """The models that it shares with prod hold the hour under way, too, in which a customer takes out a loan."""
+        desk.take(Load(load_of(1).loaded_at, [("1", "Ana", "yes"), FIRST.customer[1]], FIRST.account))
+        desk.raise_rates()
+        desk.plan_branch(load_of(1).loaded_at)
+        assert_same_tables(marts_of(desk.with_higher_rates_on_a_branch()), desk.in_branch())
+        desk.context.plan("prod", restate_models=[MARTS[0]], no_prompts=True, auto_apply=True, skip_tests=True)
+
     def test_a_branch_that_is_ahead_of_the_models_it_reads_comes_into_prod_right(self, desk: Desk) -> None:
         desk.raise_rates()
         write_feeds(load_of(2), desk.lab.inputs)
