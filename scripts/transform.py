@@ -12,12 +12,14 @@ from typing import Any
 
 import duckdb
 from rich.console import Console
+from ruamel.yaml.error import YAMLError
 from sqlglot import exp, parse_one
 from sqlmesh import Context
 from sqlmesh.core.config import DuckDBConnectionConfig
 from sqlmesh.core.console import set_console
 from sqlmesh.core.engine_adapter.base import EngineAdapter
 from sqlmesh.core.snapshot import Snapshot
+from sqlmesh.utils import yaml
 from sqlmesh.utils.errors import LinterError, SQLMeshError
 
 from scripts import restore, windows
@@ -370,8 +372,20 @@ def _load_project(settings: Settings, console: Console) -> Project:
         raise not_opened(settings.sqlmesh_file, error) from error
     except SQLMeshError as error:
         raise _not_loaded(reason(error)) from error
+    except YAMLError as error:
+        raise _not_loaded(f"{_file_that_is_no_yaml()}: {reason(error)}") from error
     except Exception as error:  # the project's YAML and its own Python may raise anything
         raise _not_loaded(f"{type(error).__name__}: {reason(error)}") from error
+
+
+def _file_that_is_no_yaml() -> str:
+    """The project's file that can't be read as YAML: the parser's message names a line, and not whose."""
+    for path in sorted(PROJECT_ROOT.glob("*.yaml")) + sorted(PROJECT_ROOT.glob("tests/models/*.yaml")):
+        try:
+            yaml.load(path, raise_if_empty=False)
+        except YAMLError:
+            return str(path.relative_to(PROJECT_ROOT))
+    return "YAML"
 
 
 def _not_loaded(said: str) -> PipelineError:

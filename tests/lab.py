@@ -7,7 +7,6 @@ on with (`continued`), which costs less than telling it again.
 from __future__ import annotations
 
 import copy
-import gc
 import hashlib
 import os
 import re
@@ -165,7 +164,6 @@ class Lab:
         if hasattr(self, "job"):
             self.job.close()
             del self.job
-            gc.collect()
 
 
 @contextmanager

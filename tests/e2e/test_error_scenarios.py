@@ -184,11 +184,11 @@ def test_a_command_that_waited_in_vain_names_the_process(
     command: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scripts.branch.environment_of_folder", lambda *_: "prod")
-    monkeypatch.setenv("LOCK_TIMEOUT", "3")
+    monkeypatch.setenv("LOCK_TIMEOUT", "0.5")
     with open_in_another_process(folder / "lending_club.duckdb") as other:
         ended = CliRunner().invoke(cli, command)
     assert ended.exit_code == 1, ended.output
-    assert ended.output.count("Waiting up to 3 s") == 1
+    assert ended.output.count("Waiting up to 0.5 s") == 1
     *_, stopped = ended.output.splitlines()
     assert f"Another process has {folder / 'lending_club.duckdb'} open (PID {other.pid}, " in stopped
     assert stopped.startswith("Stopped. ")

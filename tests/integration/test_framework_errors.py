@@ -129,7 +129,11 @@ UNLOADABLE = {
     ),
     "a config that is no YAML": (
         ("config.yaml", "model_defaults:", "model_defaults: ]"),
-        ("ParserError", "model_defaults: ]"),
+        ("config.yaml: ", "did not find expected node content", "line 15, column 17"),
+    ),
+    "a unit test that is no YAML": (
+        ("tests/models/test_stg_account.yaml", "  model: ", "  model: ]"),
+        ("tests/models/test_stg_account.yaml: ", "did not find expected node content", "line 2, column "),
     ),
 }
 
