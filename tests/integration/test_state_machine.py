@@ -62,13 +62,16 @@ FIRST = Load(
 )
 
 CHANGES: dict[str, Any] = {
-    "words of the mart": lambda variant: replace(variant, summary_words=variant.summary_words + 1),
-    "words of the staged accounts": lambda variant: replace(variant, staged_words=variant.staged_words + 1),
+    "words": lambda variant: replace(
+        variant, summary_words=variant.summary_words + 1, staged_words=variant.staged_words + 1
+    ),
     "a rate": lambda variant: replace(variant, top_rate="0.0300" if variant.top_rate == "0.0200" else "0.0200"),
     "a column": lambda variant: replace(variant, copies_balance=not variant.copies_balance),
     "a rule of validity": lambda variant: replace(variant, reads_ja=not variant.reads_ja),
 }
 changes = st.sampled_from(sorted(CHANGES))
+# How far a branch runs ahead of the newest load.
+AHEAD = (timedelta(0), timedelta(hours=3), timedelta(days=30))
 
 
 class Killed(BaseException):
@@ -141,8 +144,10 @@ class LoadsAndChanges(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------------------------------------ on production
 
-    @rule(full_refresh=st.sampled_from((False, False, False, True)))
-    def run(self, full_refresh: bool) -> None:
+    @rule(change=st.none() | changes, full_refresh=st.sampled_from((False, False, False, True)))
+    def run(self, change: str | None, full_refresh: bool) -> None:
+        if change:
+            self.change(change)
         self.receive()
         self.lab.ingest(self.last.loaded_at)
         self.lab.transform(self.last.loaded_at, full_refresh=full_refresh)
@@ -201,10 +206,11 @@ class LoadsAndChanges(RuleBasedStateMachine):
         self.check_prod()
 
     @precondition(lambda self: self.shown is not None)
-    @rule(place=st.integers(0, 100))
-    def lose_rows_and_rebuild(self, place: int) -> None:
+    @rule(place=st.none() | st.integers(0, 100))
+    def lose_rows_and_rebuild(self, place: int | None) -> None:
         tables = [exp.to_table(snapshot.table_name()).sql(dialect="duckdb") for snapshot in self.tables_of_prod()]
-        self.lab.job.warehouse.execute(f"DELETE FROM {tables[place % len(tables)]}")
+        for table in tables if place is None else [tables[place % len(tables)]]:
+            self.lab.job.warehouse.execute(f"DELETE FROM {table}")
         self.lab.transform(None, full_refresh=True)
         self.all_is_shown()
 
@@ -253,8 +259,8 @@ class LoadsAndChanges(RuleBasedStateMachine):
     # ---------------------------------------------------------------------------------------------------- on a branch
 
     @precondition(lambda self: self.shown is not None)
-    @rule(change=changes)
-    def plan_branch(self, change: str) -> None:
+    @rule(change=changes, ahead=st.none() | st.sampled_from(AHEAD))
+    def plan_branch(self, change: str, ahead: timedelta | None) -> None:
         planned = CHANGES[change](self.branch or self.main)
         if self.branch is None and planned == self.prod:
             return  # SQLMesh makes no environment where there is nothing to see in it
@@ -265,10 +271,13 @@ class LoadsAndChanges(RuleBasedStateMachine):
             self.lab.open()
             self.branch_shows = copy.deepcopy(self.shown)
             self.check_branch()
-        self.check_prod()
+        if ahead is None:
+            self.check_prod()
+        else:
+            self.run_branch(ahead)
 
     @precondition(lambda self: self.branch is not None and self.shown is not None)
-    @rule(ahead=st.sampled_from((timedelta(0), timedelta(hours=3), timedelta(days=30))))
+    @rule(ahead=st.sampled_from(AHEAD))
     def run_branch(self, ahead: timedelta) -> None:
         with self.on_branch():
             until = self.last.loaded_at + ahead + timedelta(seconds=1)
