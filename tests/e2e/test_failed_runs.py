@@ -143,7 +143,7 @@ class TestExitCode:
         make = shutil.which("make")
         assert make, "make is not on the PATH"
         with environment_of(tmp_path, MAX_REMOVED_SHARE="half"):
-            ended = run([make, "--no-print-directory", "--old-file=setup", f"PY={sys.executable}", "run"])
+            ended = run([make, "--no-print-directory", "--old-file=setup", f"PY={sys.executable}", "ARGS=", "run"])
         assert ended.returncode == 2
         assert ended.stdout.splitlines()[-1] == f"Exit code 4: {EXIT_CODES[4]}."
 

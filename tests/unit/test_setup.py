@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a machine with a shell and make has. Python, git, uv and Java are not among them.
@@ -263,7 +264,7 @@ def test_requirements_pin_what_the_project_depends_on() -> None:
     pinned = pins(REQUIREMENTS)
     assert project["project"]["requires-python"] == ">=3.11,<3.14"
     for wanted in (*project["project"]["dependencies"], *project["dependency-groups"]["dev"]):
-        name = re.split(r"[\[=<>~!]", wanted)[0].lower()
+        name = canonicalize_name(Requirement(wanted).name)
         assert name in pinned, f"{name} is missing: run `make requirements`"
     assert pinned["sqlmesh"] == {"0.236.4"}
     assert all(version.startswith("1.") for version in pinned["duckdb"])
