@@ -374,7 +374,7 @@ def _load_project(settings: Settings, console: Console) -> Project:
         raise _not_loaded(reason(error)) from error
     except YAMLError as error:
         raise _not_loaded(f"{_file_that_is_no_yaml()}: {reason(error)}") from error
-    except Exception as error:  # the project's YAML and its own Python may raise anything
+    except Exception as error:  # the project's own Python may raise anything
         raise _not_loaded(f"{type(error).__name__}: {reason(error)}") from error
 
 

@@ -29,7 +29,7 @@ RENEWED_AFTER_SECONDS = 15
 _PAUSE_SECONDS = 2
 _NOW = "CAST(CURRENT_TIMESTAMP() AS TIMESTAMP_NTZ)"
 # What Delta says to the one that another was faster than.
-_LOST_RACE = "[DELTA_CONCURRENT_"
+LOST_RACE = "[DELTA_CONCURRENT_"
 
 console = Console(highlight=False)
 
@@ -98,7 +98,7 @@ def _take(warehouse: DatabricksWarehouse, load_id: str) -> None:
     try:
         warehouse.execute_native(statement, {"host": socket.gethostname()})
     except PipelineError as error:
-        if _LOST_RACE not in str(error):
+        if LOST_RACE not in str(error):
             raise
     # Two that come first of all may insert a row each: who sees another's steps back.
     others = [holder for holder in _holders(warehouse) if holder.load_id != load_id]

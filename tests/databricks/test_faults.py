@@ -28,6 +28,7 @@ from scripts.pipeline import cli
 from scripts.settings import PROJECT_ROOT, Allowed, databricks_of, load_settings
 from scripts.warehouse import SCRATCH_SCHEMA
 from scripts.warehouse.databricks import DatabricksWarehouse
+from scripts.warehouse.lease import LOST_RACE
 from scripts.warehouse.open import open_warehouse
 from tests.databricks.fixture import RehearsalServer
 from tests.databricks.lab import Table, cut_after, databricks_environment, execute, files_in_volume
@@ -139,7 +140,7 @@ class Desk:
             try:
                 execute(self.server, statement)
             except databricks_sql.exc.DatabaseError as error:
-                if "[DELTA_CONCURRENT_" not in str(error):
+                if LOST_RACE not in str(error):
                     raise
             else:
                 return
