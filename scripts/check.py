@@ -103,7 +103,10 @@ def _databricks_steps(settings: Settings) -> Iterator[Step]:
         return f"{target.catalog}.{'.'.join(target.volume)}: a file sent, read ({answer}) and removed"
 
     def publish() -> str:
-        check_target(warehouses[0], target, replace=False)
+        from scripts.transform import open_project
+
+        with closing(open_project(settings, Console(quiet=True))) as project:
+            check_target(warehouses[0], target, project.marts, replace=False)
         warehouses[0].execute(f"CREATE SCHEMA IF NOT EXISTS {target.schema}")
         make_table(target.schema)
         return f"{target.catalog}.{target.schema}: nothing is in the way of the marts"
@@ -128,12 +131,12 @@ def _databricks_steps(settings: Settings) -> Iterator[Step]:
             volume,
             f"Grant CREATE VOLUME in schema {target.volume[0]}, or READ and WRITE on DATABRICKS_VOLUME.",
         )
+        yield _state_step(settings)
         yield Step(
             "publish",
             publish,
             f"Grant CREATE TABLE and SELECT in schema {target.schema} to this identity, or set DATABRICKS_SCHEMA.",
         )
-        yield _state_step(settings)
     finally:
         for warehouse in warehouses:
             warehouse.close()

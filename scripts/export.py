@@ -1,4 +1,4 @@
-"""Writes the marts to files: `account_summary` and `customer_profile` as Parquet and CSV, and the manifest last.
+"""Writes the marts to files, each as Parquet and CSV, and the manifest last.
 
 Equal data gives equal bytes, whichever engine holds the marts: rows come ordered by key, in row groups of a fixed
 size, cast to the declared types, and a DuckDB connection of the export's own writes them with one thread.
@@ -31,6 +31,7 @@ import pyarrow as pa
 
 from scripts.agreement import NOTHING, Sums, Tier, sums_by_tier, sums_of_mart, sums_query, tiers_of
 from scripts.errors import PipelineError, first_line
+from scripts.marts import Mart
 from scripts.results import ExportedFile
 from scripts.warehouse import Warehouse
 
@@ -38,47 +39,10 @@ MANIFEST_NAME = "manifest.json"
 MANIFEST_SCHEMA_VERSION = 2
 ROW_GROUP_ROWS = 122_880
 _READ_BYTES = 1 << 20
-_WIDE_MONEY = ("DECIMAL(19,2)", "DECIMAL(28,2)")
-
-
-@dataclass(frozen=True)
-class Mart:
-    """A mart that is exported: its key, by which it is sorted, and its columns with their declared types."""
-
-    name: str
-    key: str
-    columns: tuple[tuple[str, str], ...]
-
-
-MARTS = (
-    Mart(
-        "account_summary",
-        "account_id",
-        (
-            ("account_id", "VARCHAR"),
-            ("customer_id", "BIGINT"),
-            ("original_balance_amount", "DECIMAL(18,2)"),
-            ("interest_rate_pct", "DECIMAL(6,4)"),
-            ("annual_interest_amount", "DECIMAL(18,2)"),
-            ("new_balance_amount", "DECIMAL(19,2)"),
-            ("calculated_at", "TIMESTAMP"),
-        ),
-    ),
-    Mart(
-        "customer_profile",
-        "customer_id",
-        (
-            ("customer_id", "BIGINT"),
-            ("customer_name", "VARCHAR"),
-            ("has_loan_flag", "BOOLEAN"),
-            ("total_accounts_count", "BIGINT"),
-            ("total_balance_amount", "DECIMAL(28,2)"),
-            ("total_annual_interest_amount", "DECIMAL(28,2)"),
-            ("calculated_at", "TIMESTAMP"),
-        ),
-    ),
-)
-EXPORTED_NAMES = tuple(f"{mart.name}.{suffix}" for mart in MARTS for suffix in ("parquet", "csv"))
+# The mart that the manifest's sums by rate are of.
+_SUMMED = "account_summary"
+_DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
+_DIGITS_OF_64_BITS = 18
 
 
 @dataclass(frozen=True)
@@ -110,7 +74,9 @@ class _Draft:
     sha256: str
 
 
-def export_marts(warehouse: Warehouse, output_path: str | Path, reflects: Reflects) -> list[ExportedFile]:
+def export_marts(
+    warehouse: Warehouse, marts: Sequence[Mart], output_path: str | Path, reflects: Reflects
+) -> list[ExportedFile]:
     """Brings the files under `output_path` to the marts' present rows and returns them, manifest not counted.
 
     A file that already holds exactly these bytes is left alone, and so is the manifest when it describes these files:
@@ -124,23 +90,24 @@ def export_marts(warehouse: Warehouse, output_path: str | Path, reflects: Reflec
     token = uuid4().hex
     with _sentences(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder)
+        _remove_leftovers(folder, marts)
         try:
             # The next mart is read while the files of the one before are finished.
             with ThreadPoolExecutor(1) as finisher:
                 finishing = []
-                for mart in MARTS:
+                for mart in marts:
                     row_count = _draft_parquet(warehouse, mart, folder, token)
                     finishing.append(finisher.submit(_finish_drafts, mart, folder, token, row_count))
                 drafts = [draft for finished in finishing for draft in finished.result()]
-            tiers = _described_tiers(warehouse, drafts[0].path, reflects.tiers)
+            summary = next(draft.path for draft in drafts if draft.mart.name == _SUMMED)
+            tiers = _described_tiers(warehouse, summary, reflects.tiers)
             loaded_at = _last_change(warehouse, reflects.loaded_at)
             exported = [_publish(draft) for draft in drafts]
             sync_folder(folder)
             _publish_manifest(folder, drafts, replace(reflects, loaded_at=loaded_at), tiers)
         finally:
             with suppress(OSError):
-                _remove_leftovers(folder)
+                _remove_leftovers(folder, marts)
     return exported
 
 
@@ -320,9 +287,11 @@ def _csv_text(name: str, type_: str) -> str:
     """SQL for the text of a column."""
     if type_ == "TIMESTAMP":
         return f"strftime(\"{name}\", '%Y-%m-%d %H:%M:%S.%f')"
-    if type_ in _WIDE_MONEY:
+    decimal = _DECIMAL.fullmatch(type_)
+    if decimal and int(decimal[1]) > _DIGITS_OF_64_BITS:
         # DuckDB writes a number of 128 bits many times slower than one of 64, in which all but immense ones have room.
-        return f'COALESCE(CAST(TRY_CAST("{name}" AS DECIMAL(18,2)) AS VARCHAR), CAST("{name}" AS VARCHAR))'
+        narrow = f'TRY_CAST("{name}" AS DECIMAL({_DIGITS_OF_64_BITS},{decimal[2]}))'
+        return f'COALESCE(CAST({narrow} AS VARCHAR), CAST("{name}" AS VARCHAR))'
     return f'"{name}"'
 
 
@@ -413,8 +382,13 @@ def _last_change(warehouse: Warehouse, not_after: datetime | None) -> datetime |
     return rows[0][0] if rows else None
 
 
-def _remove_leftovers(folder: Path) -> None:
-    for name in (*EXPORTED_NAMES, MANIFEST_NAME):
+def exported_names(marts: Sequence[Mart]) -> list[str]:
+    """Names of the files of the marts, in the order in which they are renamed into place."""
+    return [f"{mart.name}.{suffix}" for mart in marts for suffix in ("parquet", "csv")]
+
+
+def _remove_leftovers(folder: Path, marts: Sequence[Mart]) -> None:
+    for name in (*exported_names(marts), MANIFEST_NAME):
         for path in folder.glob(f".{name}.tmp-*"):
             path.unlink(missing_ok=True)
 

@@ -201,7 +201,7 @@ def export(anyway: bool) -> None:
 @anyway_option
 @steps
 def publish(replace: bool, anyway: bool) -> None:
-    """Put the marts on Databricks as <DATABRICKS_CATALOG>.<DATABRICKS_SCHEMA>.account_summary and .customer_profile."""
+    """Put the marts on Databricks as <DATABRICKS_CATALOG>.<DATABRICKS_SCHEMA>.account_summary and so on."""
     with job(reports=False) as current:
         if not anyway:
             current.refuse_unproven()
@@ -377,7 +377,9 @@ class Job:
                 versions_by_name(self.project.model_versions()),
                 tiers_of(self.warehouse),
             )
-            self.record.exports = export_marts(self.warehouse, self.settings.output_path, reflects)
+            self.record.exports = export_marts(
+                self.warehouse, self.project.marts_of_prod, self.settings.output_path, reflects
+            )
 
     def refuse_unproven(self) -> None:
         """Stops where the marts do not hold the newest load, with every audit passed, or disagree with history.
@@ -404,7 +406,7 @@ class Job:
         from scripts.warehouse.databricks import DatabricksWarehouse
 
         assert isinstance(self.warehouse, DatabricksWarehouse)
-        check_target(self.warehouse, databricks_of(self.settings), replace=replace)
+        check_target(self.warehouse, databricks_of(self.settings), self.project.marts, replace=replace)
 
     def publish(self, replace: bool = False) -> None:
         from scripts.publish import publish_marts
@@ -412,7 +414,7 @@ class Job:
 
         target = databricks_of(self.settings)
         with self._step("publish", f"replacing the marts in {target.catalog}.{target.schema}"):
-            for table in publish_marts(self.warehouse, self.settings, replace=replace):
+            for table in publish_marts(self.warehouse, self.settings, self.project.marts_of_prod, replace=replace):
                 line = f"    {target.catalog}.{table.name:<24}{table.row_count:>12,} rows, money checked"
                 console.print(line, soft_wrap=True)
 

@@ -27,7 +27,7 @@ from rich.markup import escape
 
 from macros.landing import LANDING_TABLES
 from scripts.errors import PipelineError, SettingsError
-from scripts.export import MANIFEST_NAME, MARTS
+from scripts.export import MANIFEST_NAME
 from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS
 from scripts.ingest.sample import SAMPLE
 from scripts.ownership import LAYERS, PHYSICAL_PREFIX, SCHEMAS
@@ -168,7 +168,7 @@ def publish_and_check(current: Job, outcome: Outcome) -> None:
     databricks = databricks_of(current.settings)
     reader = DatabricksWarehouse(databricks)
     try:
-        for mart in MARTS:
+        for mart in current.project.marts_of_prod:
             table = f"{databricks.schema}.{mart.name}"
             check_same(table, outcome.tables[f"marts.{mart.name}"], Rows.read(reader, table))
     finally:

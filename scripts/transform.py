@@ -26,6 +26,7 @@ from scripts import restore, windows
 from scripts.audits import chosen
 from scripts.errors import BlockingAuditError, DeployRefusedError, PipelineError, reason
 from scripts.feeds import Feed
+from scripts.marts import Mart, exported_marts
 from scripts.prod import PROD, prod_snapshots, prod_versions
 from scripts.rate_changes import note_rate_change
 from scripts.results import LAYERS, AuditOutcome, RunRecord, short_name
@@ -62,6 +63,16 @@ class Project:
         if self._settings.gateway == "duckdb":
             return DuckDBWarehouse.beside(self.context.engine_adapter.connection)
         return open_warehouse(self._settings)
+
+    @property
+    def marts(self) -> tuple[Mart, ...]:
+        """The exported marts as this folder declares them."""
+        return exported_marts(self.context.models.values())
+
+    @property
+    def marts_of_prod(self) -> tuple[Mart, ...]:
+        """The exported marts that prod has."""
+        return exported_marts(snapshot.model for snapshot in prod_snapshots(self.context) if snapshot.is_model)
 
     def close(self) -> None:
         self.context.close()

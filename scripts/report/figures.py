@@ -11,6 +11,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
+from scripts.results import versions_by_name
 from scripts.warehouse import Warehouse
 
 SAMPLE_SIZE = 5
@@ -179,9 +180,22 @@ def versions(warehouse: Warehouse, feed: str, loads: Collection[datetime]) -> Re
 
 
 def mart_rows(warehouse: Warehouse) -> Report:
-    """Rows of each mart."""
-    marts = ("account_summary", "customer_profile")
-    return {mart: int(warehouse.fetch(f"SELECT COUNT(*) FROM marts.{mart}")[0][0]) for mart in marts}
+    """Rows of each mart, by its name without the schema."""
+    return {
+        mart.removeprefix("marts."): int(warehouse.fetch(f"SELECT COUNT(*) FROM {mart}")[0][0])
+        for mart in marts_of_prod(warehouse)
+    }
+
+
+def marts_of_prod(warehouse: Warehouse) -> list[str]:
+    """Names of prod's marts, `marts.name`, as of the last run that ended well."""
+    return sorted(name for name in model_versions(warehouse) if name.startswith("marts."))
+
+
+def model_versions(warehouse: Warehouse) -> dict[str, str]:
+    """The exact version of each of prod's models by its name, as of the last run that ended well."""
+    ran = warehouse.fetch("SELECT model_versions FROM landing.run ORDER BY finished_at DESC LIMIT 1")
+    return versions_by_name(ran[0][0]) if ran else {}
 
 
 def _now(feed: str) -> str:

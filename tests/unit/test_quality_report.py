@@ -41,6 +41,11 @@ TABLES = """
     );
     CREATE TABLE landing.load (loaded_at TIMESTAMP, feed VARCHAR);
     CREATE TABLE landing.unseen (loaded_at TIMESTAMP, feed VARCHAR, record_key VARCHAR);
+    CREATE TABLE landing.run (finished_at TIMESTAMP, model_versions VARCHAR);
+    INSERT INTO landing.run VALUES
+      ('2024-01-15', '["\\"c\\".\\"marts\\".\\"dropped_since\\" 1"]'),
+      ('2024-01-16', '["\\"c\\".\\"marts\\".\\"account_summary\\" 2", "\\"c\\".\\"marts\\".\\"customer_profile\\" 3",
+        "\\"c\\".\\"staging\\".\\"stg_account\\" 4"]');
     CREATE TABLE staging.stg_customer (
       customer_id BIGINT, customer_name VARCHAR, has_loan_flag BOOLEAN, is_deleted_flag BOOLEAN, loaded_at TIMESTAMP
     );
