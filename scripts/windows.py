@@ -16,8 +16,9 @@ from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.core.snapshot.definition import SnapshotIdAndVersionLike, SnapshotIntervals
 from sqlmesh.utils.date import to_timestamp
 
-from scripts.clock import from_milliseconds, hour_of, timestamp_literal, utc_now
+from scripts.clock import from_milliseconds, hour_of, utc_now
 from scripts.prod import prod_snapshots, prod_versions
+from scripts.sql import timestamp_literal
 from scripts.warehouse import Warehouse
 
 _END_OF_TIME = to_timestamp("9999-01-01")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 from macros.landing import LANDING_TABLES
-from scripts.clock import timestamp_literal, utc_now
+from scripts.clock import utc_now
 from scripts.errors import FeedRefusedError, PipelineError
 from scripts.feeds import FEEDS, Feed
+from scripts.files import sha256_of
 from scripts.ingest.change_capture import (
     CapturedChanges,
     append_changes,
@@ -29,6 +29,7 @@ from scripts.ingest.outlook import Judge, Outlook
 from scripts.ingest.reader import ParsedFeed, read_feed
 from scripts.results import FeedLoad
 from scripts.settings import NOTHING_ALLOWED, Allowed, Settings
+from scripts.sql import timestamp_literal
 from scripts.warehouse import LoadArea, Warehouse
 
 # Model intervals begin here (`start` in config.yaml): no window would ever cover an earlier load.
@@ -202,9 +203,7 @@ def _resent(warehouse: Warehouse, settings: Settings, feed: Feed) -> FeedLoad | 
     if not last or not path.is_file():
         return None
     known = FeedLoad(*last[0])
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return known if (sha256, settings.feed_encoding) == (known.sha256, known.encoding) else None
+    return known if (sha256_of(path), settings.feed_encoding) == (known.sha256, known.encoding) else None
 
 
 def _prepare_resent_file(

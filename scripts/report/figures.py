@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from scripts.results import versions_by_name
+from scripts.sql import text_literal, timestamp_literal
 from scripts.warehouse import Warehouse
 
 SAMPLE_SIZE = 5
@@ -58,7 +59,9 @@ def quarantine_now(warehouse: Warehouse, feed: str) -> Report:
     # Reasons are codes joined by ', '. Their parts become a table here because the engines split text in different
     # ways; the part '' stands for the whole.
     parts = ", ".join(
-        f"({_text(joined)}, {_text(code)})" for (joined,) in combinations for code in ("", *joined.split(", "))
+        f"({text_literal(joined)}, {text_literal(code)})"
+        for (joined,) in combinations
+        for code in ("", *joined.split(", "))
     )
     groups = _first_keys(
         warehouse,
@@ -270,10 +273,4 @@ def _largest_first(entries: dict[str, Report], count: str) -> list[Report]:
 
 
 def _moments(loads: Collection[datetime]) -> str:
-    return ", ".join(
-        f"CAST('{moment.isoformat(sep=' ', timespec='microseconds')}' AS TIMESTAMP)" for moment in sorted(loads)
-    )
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+    return ", ".join(map(timestamp_literal, sorted(loads)))

@@ -28,12 +28,12 @@ from sqlglot import exp
 from sqlmesh.core.engine_adapter.base import EngineAdapter
 
 import scripts.transform
-from scripts.clock import timestamp_literal
 from scripts.errors import BlockingAuditError
 from scripts.plan import plan
 from scripts.prod import PROD, prod_snapshots
 from scripts.results import short_name
 from scripts.settings import load_settings
+from scripts.sql import timestamp_literal
 from scripts.sqlmesh_console import model_name
 from scripts.warehouse.duckdb import DuckDBWarehouse
 from tests.compare import assert_same_rows

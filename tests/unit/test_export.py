@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from scripts import export
+from scripts import export, files
 from scripts.errors import PipelineError
 from scripts.export import MANIFEST_NAME, Reflects, check_outputs, export_marts
 from scripts.warehouse.duckdb import DuckDBWarehouse
@@ -270,7 +270,7 @@ import os, sys
 from datetime import datetime
 from pathlib import Path
 import duckdb
-from scripts import export
+from scripts import export, files
 from scripts.warehouse.duckdb import DuckDBWarehouse
 from tests.marts import MARTS
 
@@ -450,12 +450,12 @@ def test_check_finds_what_was_changed_removed_or_spoilt(tmp_path: Path) -> None:
 
 def test_atomic_write_keeps_the_old_file_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
-    export.write_atomically(path, b"old")
+    files.write_atomically(path, b"old")
 
     def refuse(_: int) -> None:
         raise OSError(errno.EIO, "no")
 
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(OSError, match="no"):
-        export.write_atomically(path, b"new")
+        files.write_atomically(path, b"new")
     assert contents(tmp_path) == {"file": b"old"}
