@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from scripts.smoke_databricks import exported_files
 from tests.databricks.fixture import RehearsalServer
 from tests.databricks.lab import Table, assert_same, databricks_lab, forget_everything, read_tables
 from tests.lab import Lab, lab
 from tests.marts import OUTPUTS
+from tools.smoke_databricks import exported_files
 
 # Small files, in which a line too many fields long is soon a large share of all.
 DIRT_ALLOWED = {"MAX_REJECTED_SHARE": "1"}

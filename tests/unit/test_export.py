@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from scripts import export, files
+from scripts import files
 from scripts.errors import PipelineError
 from scripts.export import MANIFEST_NAME, Reflects, check_outputs, export_marts
 from scripts.warehouse.duckdb import DuckDBWarehouse

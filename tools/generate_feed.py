@@ -1,4 +1,4 @@
-"""Made-up daily feeds of any size: `python -m scripts.generate_feed --accounts 1000000 --days 3 --out DIR`.
+"""Made-up daily feeds of any size: `python -m tools.generate_feed --accounts 1000000 --days 3 --out DIR`.
 
 Every field is a pure function of (seed, key, day), worked out by DuckDB from hashes and whole numbers and streamed to
 the file in key order. So equal arguments give equal bytes, whatever the number of threads (with the DuckDB release that
@@ -334,7 +334,7 @@ def main(
 
     \b
     Load the days in order:
-        python -m scripts.generate_feed --accounts 100000 --days 2 --out data/generated
+        python -m tools.generate_feed --accounts 100000 --days 2 --out data/generated
         python -m scripts.pipeline run --inputs data/generated/2024-01-01 --as-of 2024-01-01T02:00:00
         python -m scripts.pipeline run --inputs data/generated/2024-01-02 --as-of 2024-01-02T02:00:00
     """

@@ -1,4 +1,4 @@
-"""The sample through a real Databricks workspace, beside DuckDB: `python -m scripts.smoke_databricks`.
+"""The sample through a real Databricks workspace, beside DuckDB: `python -m tools.smoke_databricks`.
 
 The names of the schemas are fixed by the layers, so this works only in a catalog that holds none of them yet, and
 refuses any other: it can't touch tables that somebody uses. It removes every schema that it made, also after a failure.
