@@ -7,7 +7,7 @@ import re
 from sqlmesh.core.linter.rule import Rule, RuleViolation
 from sqlmesh.core.model import ExternalModel, Model
 
-from scripts.marts import EXPORT_TAG
+from scripts.outputs.marts import EXPORT_TAG
 
 GRAIN_STATEMENT = re.compile(r"\bOne row per \w.*?\.(\s|$)", re.DOTALL)
 

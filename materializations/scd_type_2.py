@@ -15,7 +15,7 @@ from sqlmesh.core.model import Model, SCDType2ByColumnKind, SCDType2ByTimeKind
 from sqlmesh.core.model.meta import GrantsTargetLayer
 from sqlmesh.core.snapshot import evaluator
 
-from scripts.sqlmesh_internals import use_strategy
+from scripts.project.internals import use_strategy
 
 DELETED = "is_deleted_flag"
 

@@ -175,8 +175,8 @@ def transform(as_of: datetime | None, full_refresh: bool, deploy: bool, breaking
 @steps
 def plan(breaking: bool, options: tuple[str, ...]) -> None:
     """Plan this folder in the environment of its git branch, up to the newest load; OPTIONS as of `sqlmesh plan`."""
-    from scripts.branch import environment_of_folder
-    from scripts.plan import plan as plan_environment
+    from scripts.project.branch import environment_of_folder
+    from scripts.project.plan import plan as plan_environment
 
     settings = load_settings()
     environment = environment_of_folder(PROJECT_ROOT, settings.production_branches)
@@ -212,7 +212,7 @@ def publish(replace: bool, anyway: bool) -> None:
 @steps
 def check() -> None:
     """Try, step by step, what a run needs of its gateway, and say which step fails and what to do."""
-    from scripts.check import print_check
+    from scripts.operate.check import print_check
 
     sys.exit(print_check(load_settings(), console))
 
@@ -246,7 +246,7 @@ def audit(models: tuple[str, ...], audits: tuple[str, ...]) -> None:
 @steps
 def status() -> None:
     """Show what is loaded, pending and in quarantine, where things are, and what to do where something is wrong."""
-    from scripts.status import print_status
+    from scripts.operate.status import print_status
 
     if not print_status(load_settings(), console):
         sys.exit(1)
@@ -257,7 +257,7 @@ class Job:
 
     def __init__(self, settings: Settings, record: RunRecord) -> None:
         # Importing SQLMesh takes seconds: only commands that need it do.
-        from scripts.transform import open_project
+        from scripts.project.transform import open_project
 
         self.settings, self.record = settings, record
         warn_of_others_tables(settings)
@@ -271,8 +271,8 @@ class Job:
             DeployRefusedError: They are another branch's, break a rule of the linter or what readers of prod rely on,
                 or fail a unit test.
         """
-        from scripts.branch import refuse_deploy_from_another_branch
-        from scripts.published_schema import refuse_broken_promises
+        from scripts.project.branch import refuse_deploy_from_another_branch
+        from scripts.project.published_schema import refuse_broken_promises
 
         if self.project.is_planned():
             return
@@ -318,9 +318,9 @@ class Job:
             )
 
     def transform(self, as_of: datetime | None, full_refresh: bool = False) -> None:
-        from scripts.agreement import refuse_disagreement
         from scripts.ingest.load import create_landing, last_loaded_at
-        from scripts.reconcile import check_ledger, reconcile
+        from scripts.reconcile.agreement import refuse_disagreement
+        from scripts.reconcile.landed_rows import check_ledger, reconcile
 
         create_landing(self.warehouse)
         loaded_at = last_loaded_at(self.warehouse)
@@ -366,9 +366,9 @@ class Job:
             self.project.run(self.record.execution_time)
 
     def export(self) -> None:
-        from scripts.agreement import tiers_of
-        from scripts.export import Reflects, export_marts
         from scripts.ingest.load import last_loaded_at
+        from scripts.outputs.export import Reflects, export_marts
+        from scripts.reconcile.agreement import tiers_of
 
         with self._step("export", f"writing {self.settings.output_path}"):
             reflects = Reflects(
@@ -387,9 +387,9 @@ class Job:
         Raises:
             BlockingAuditError: So it is.
         """
-        from scripts.agreement import refuse_disagreement
         from scripts.errors import BlockingAuditError
         from scripts.ingest.load import last_loaded_at
+        from scripts.reconcile.agreement import refuse_disagreement
 
         newest, proven = last_loaded_at(self.warehouse), self.project.proven_until()
         if newest and (proven is None or proven <= newest):
@@ -401,7 +401,7 @@ class Job:
 
     def check_publish_target(self, replace: bool) -> None:
         """Finds out before the load what would stop its end."""
-        from scripts.publish import check_target
+        from scripts.outputs.publish import check_target
         from scripts.settings import databricks_of
         from scripts.warehouse.databricks import DatabricksWarehouse
 
@@ -409,7 +409,7 @@ class Job:
         check_target(self.warehouse, databricks_of(self.settings), self.project.marts, replace=replace)
 
     def publish(self, replace: bool = False) -> None:
-        from scripts.publish import publish_marts
+        from scripts.outputs.publish import publish_marts
         from scripts.settings import databricks_of
 
         target = databricks_of(self.settings)
@@ -465,9 +465,9 @@ def warn_of_others_tables(settings: Settings, environment: str = "prod") -> None
     Raises:
         ForeignObjectsError: It would.
     """
-    from scripts.ownership import refuse_foreign_objects
     from scripts.warehouse.lock import once_free
     from scripts.warehouse.open import open_warehouse
+    from scripts.warehouse.ownership import refuse_foreign_objects
 
     if settings.gateway == "duckdb" and not settings.duckdb_path.exists():
         return

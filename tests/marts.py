@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from scripts.export import MANIFEST_NAME
-from scripts.marts import Mart
+from scripts.outputs.export import MANIFEST_NAME
+from scripts.outputs.marts import Mart
 
 MARTS = (
     Mart(

@@ -27,14 +27,14 @@ from rich.markup import escape
 
 from macros.landing import LANDING_TABLES
 from scripts.errors import PipelineError, SettingsError
-from scripts.export import MANIFEST_NAME
 from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS
 from scripts.ingest.sample import SAMPLE
-from scripts.ownership import LAYERS, PHYSICAL_PREFIX, SCHEMAS
+from scripts.outputs.export import MANIFEST_NAME
 from scripts.pipeline import Job, job
 from scripts.settings import NOTHING_ALLOWED, databricks_of, load_settings
 from scripts.warehouse import Warehouse
 from scripts.warehouse.databricks import DatabricksWarehouse
+from scripts.warehouse.ownership import LAYERS, PHYSICAL_PREFIX, SCHEMAS
 
 PREFIX = "lending_club_smoke_"
 FIRST_AT, SECOND_AT = datetime(2024, 1, 15, 2), datetime(2024, 1, 16, 2, 0, 0, 1)

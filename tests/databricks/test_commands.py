@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 
 from scripts.errors import PipelineError, SettingsError
 from scripts.ingest.load import create_landing
+from scripts.outputs.publish import check_target
 from scripts.pipeline import cli
-from scripts.publish import check_target
 from scripts.settings import databricks_of, load_settings
 from scripts.warehouse.databricks import DatabricksWarehouse
 from tests.compare import assert_same_rows

@@ -96,7 +96,7 @@ def test_a_project_that_cannot_be_loaded(folder: Path, monkeypatch: pytest.Monke
     project = folder / "project"
     copy_project(project)
     (project / "models" / "marts" / "account_summary.sql").write_text("MODEL (name marts.account_summary); SELEC 1")
-    monkeypatch.setattr("scripts.transform.PROJECT_ROOT", project)
+    monkeypatch.setattr("scripts.project.transform.PROJECT_ROOT", project)
     assert_told(folder, invoke("run"), 1, "The SQLMesh project can't be loaded: ")
 
 

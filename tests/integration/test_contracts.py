@@ -249,7 +249,7 @@ class TestPublishedTables:
         base.job.warehouse.execute("CHECKPOINT")
         shutil.copytree(base.folder, folder)
         copy_project(project)
-        monkeypatch.setattr("scripts.transform.PROJECT_ROOT", project)
+        monkeypatch.setattr("scripts.project.transform.PROJECT_ROOT", project)
         replace_in(project / "models/snapshots/snap_account.sql", "customer_id::BIGINT", "customer_id::INT")
         replace_in(
             project / "models/marts/customer_profile.sql",

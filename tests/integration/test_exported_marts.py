@@ -64,7 +64,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     copy_project(tmp_path / "project")
-    monkeypatch.setattr("scripts.transform.PROJECT_ROOT", tmp_path / "project")
+    monkeypatch.setattr("scripts.project.transform.PROJECT_ROOT", tmp_path / "project")
     return tmp_path / "project"
 
 

@@ -260,7 +260,7 @@ class TestFailures:
     ) -> None:
         project = tmp_path / "project"
         copy_project(project)
-        monkeypatch.setattr("scripts.transform.PROJECT_ROOT", project)
+        monkeypatch.setattr("scripts.project.transform.PROJECT_ROOT", project)
         model = project / "models" / "staging" / "stg_customer.sql"
         text = model.read_text(encoding="utf-8")
         model.write_text(

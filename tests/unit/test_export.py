@@ -21,7 +21,7 @@ import pytest
 
 from scripts import files
 from scripts.errors import PipelineError
-from scripts.export import MANIFEST_NAME, Reflects, check_outputs, export_marts
+from scripts.outputs.export import MANIFEST_NAME, Reflects, check_outputs, export_marts
 from scripts.warehouse.duckdb import DuckDBWarehouse
 from tests.marts import MART_FILES, MARTS, OUTPUTS
 
@@ -270,7 +270,8 @@ import os, sys
 from datetime import datetime
 from pathlib import Path
 import duckdb
-from scripts import export, files
+from scripts.outputs import export
+from scripts import files
 from scripts.warehouse.duckdb import DuckDBWarehouse
 from tests.marts import MARTS
 
@@ -356,7 +357,7 @@ import resource, sys
 from datetime import datetime
 import duckdb
 from scripts.errors import PipelineError
-from scripts.export import Reflects, export_marts
+from scripts.outputs.export import Reflects, export_marts
 from scripts.warehouse.duckdb import DuckDBWarehouse
 from tests.marts import MARTS
 

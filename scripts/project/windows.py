@@ -17,7 +17,7 @@ from sqlmesh.core.snapshot.definition import SnapshotIdAndVersionLike, SnapshotI
 from sqlmesh.utils.date import to_timestamp
 
 from scripts.clock import from_milliseconds, hour_of, utc_now
-from scripts.prod import prod_snapshots, prod_versions
+from scripts.project.prod import prod_snapshots, prod_versions
 from scripts.sql import timestamp_literal
 from scripts.warehouse import Warehouse
 

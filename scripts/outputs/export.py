@@ -28,10 +28,10 @@ from uuid import uuid4
 import duckdb
 import pyarrow as pa
 
-from scripts.agreement import NOTHING, Sums, Tier, sums_by_tier, sums_of_mart, sums_query, tiers_of
 from scripts.errors import PipelineError, first_line
 from scripts.files import sha256_of, sync_folder, write_atomically
-from scripts.marts import Mart
+from scripts.outputs.marts import Mart
+from scripts.reconcile.agreement import NOTHING, Sums, Tier, sums_by_tier, sums_of_mart, sums_query, tiers_of
 from scripts.results import ExportedFile
 from scripts.sql import path_literal, text_literal, timestamp_literal
 from scripts.warehouse import Warehouse

@@ -11,16 +11,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from scripts.errors import PipelineError
-from scripts.export import check_outputs, outdated
 from scripts.feeds import FEEDS, Feed
-from scripts.ownership import refuse_foreign_objects
-from scripts.reconcile import ledger_differences, ledger_remedy, missing_loads
+from scripts.outputs.export import check_outputs, outdated
+from scripts.reconcile.landed_rows import ledger_differences, ledger_remedy, missing_loads
 from scripts.report import wording
 from scripts.report.figures import held_back, marts_of_prod, model_versions, not_seen, quarantine_now
 from scripts.report.quality_report import latest_report, latest_report_path
 from scripts.settings import Settings
 from scripts.warehouse import Warehouse
 from scripts.warehouse.open import open_warehouse
+from scripts.warehouse.ownership import refuse_foreign_objects
 
 
 @dataclass(frozen=True)

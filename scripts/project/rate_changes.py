@@ -16,10 +16,10 @@ from io import StringIO
 from sqlmesh import Context
 from sqlmesh.core.model import SeedModel
 
-from scripts import windows
 from scripts.clock import end_of_window
 from scripts.ingest.load import FIRST_LOAD_AT, last_loaded_at
-from scripts.prod import prod_versions
+from scripts.project import windows
+from scripts.project.prod import prod_versions
 from scripts.sql import timestamp_literal
 from scripts.warehouse import Warehouse
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from scripts.errors import PipelineError, SettingsError
-from scripts.marts import Mart
+from scripts.outputs.marts import Mart
 from scripts.settings import DatabricksSettings, Settings, databricks_of
 from scripts.warehouse import Warehouse
 from scripts.warehouse.databricks import DatabricksWarehouse
