@@ -162,10 +162,11 @@ scale: setup  ## First load, 10 % changed and nothing changed on a generated fee
 	@$(PY) -m benchmarks.scale --accounts $(ACCOUNTS) --change $(CHANGE) --dirty $(DIRTY) --seed $(SEED) $(ARGS)
 
 .PHONY: lint
-lint: setup  ## ruff, mypy, sqlmesh lint and the check of both formatters
+lint: setup  ## ruff, mypy, imports between folders, sqlmesh lint and the check of both formatters
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-logo --no-cache
 	$(VENV)/bin/sqlmesh lint
 	$(VENV)/bin/sqlmesh format --check
 

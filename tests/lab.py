@@ -25,7 +25,7 @@ from sqlmesh.core.engine_adapter.base import EngineAdapter
 from sqlmesh.core.snapshot import SnapshotEvaluator
 from sqlmesh.utils.date import to_datetime
 
-from scripts.pipeline import Job, begin_record
+from scripts.job import Job, begin_record
 from scripts.project.console import model_name
 from scripts.results import AuditOutcome, FeedLoad
 from scripts.settings import PROJECT_ROOT, Allowed, load_report_settings, load_settings

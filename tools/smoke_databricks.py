@@ -29,8 +29,8 @@ from macros.landing import LANDING_TABLES
 from scripts.errors import PipelineError, SettingsError
 from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS
 from scripts.ingest.sample import SAMPLE
+from scripts.job import Job, job
 from scripts.outputs.export import MANIFEST_NAME
-from scripts.pipeline import Job, job
 from scripts.settings import NOTHING_ALLOWED, databricks_of, load_settings
 from scripts.warehouse import Warehouse
 from scripts.warehouse.databricks import DatabricksWarehouse

@@ -13,10 +13,10 @@ from scripts.errors import FeedRefusedError
 from scripts.feeds import ACCOUNT, CUSTOMER, Feed
 from scripts.ingest.change_capture import CapturedChanges, ChangeCounts
 from scripts.ingest.outlook import Outlook
-from scripts.report.wording import words
 from scripts.results import FeedLoad, Removal
 from scripts.sql import timestamp_literal
 from scripts.warehouse import Warehouse
+from scripts.wording import words
 
 # Of fewer a share says nothing.
 CHECKED_FROM = 20

@@ -10,11 +10,11 @@ import duckdb
 from rich.console import Console
 from rich.markup import escape
 
+from scripts import wording
 from scripts.errors import PipelineError
 from scripts.feeds import FEEDS, Feed
 from scripts.outputs.export import check_outputs, outdated
 from scripts.reconcile.landed_rows import ledger_differences, ledger_remedy, missing_loads
-from scripts.report import wording
 from scripts.report.figures import held_back, marts_of_prod, model_versions, not_seen, quarantine_now
 from scripts.report.quality_report import latest_report, latest_report_path
 from scripts.settings import Settings

@@ -12,6 +12,7 @@ from sqlmesh import Context
 from sqlmesh.cli.main import plan as sqlmesh_plan
 from sqlmesh.core.console import configure_console, get_console
 
+from scripts import wording
 from scripts.clock import end_of_window, utc_now
 from scripts.ingest.load import last_loaded_at
 from scripts.project import windows
@@ -20,7 +21,6 @@ from scripts.project.published_schema import refuse_broken_promises
 from scripts.project.transform import Project, open_project
 from scripts.reconcile.agreement import refuse_disagreement
 from scripts.reconcile.landed_rows import reconcile
-from scripts.report import wording
 from scripts.settings import Settings
 from scripts.sql import timestamp_literal
 from scripts.warehouse import Warehouse

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from scripts.report import wording as text
+from scripts import wording as text
 
 Report = dict[str, Any]
 

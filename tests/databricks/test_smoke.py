@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from scripts.errors import PipelineError
-from scripts.pipeline import Job
+from scripts.job import Job
 from tests.databricks.fixture import RehearsalServer
 from tests.databricks.lab import databricks_environment, execute, forget_everything
 from tools import smoke_databricks

@@ -131,7 +131,7 @@ class TestExitCode:
         assert ended.stdout.splitlines()[-1] == f"Exit code {code}: {EXIT_CODES[code]}."
 
     def test_of_an_error_that_nobody_expects(self, tmp_path: Path) -> None:
-        crash = "from scripts import pipeline; pipeline.Job = None; pipeline.main()"
+        crash = "from scripts import job, pipeline; job.Job = None; pipeline.main()"
         with environment_of(tmp_path):
             ended = run([sys.executable, "-c", crash, "run"])
         assert ended.returncode == 1

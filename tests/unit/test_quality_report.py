@@ -16,9 +16,9 @@ import pytest
 import sqlglot
 from rich.console import Console
 
+from scripts import wording as text
 from scripts.errors import PipelineError
 from scripts.report import figures, quality_report
-from scripts.report import wording as text
 from scripts.report.html import render_html
 from scripts.report.quality_report import build_report, latest_report, latest_report_path, print_report, write_report
 from scripts.results import AuditOutcome, ExportedFile, FeedLoad, ModelOutcome, Removal, RunRecord

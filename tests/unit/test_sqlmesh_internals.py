@@ -282,9 +282,7 @@ def test_sqlmesh_takes_what_we_hand_over(used: Callable[..., Any], parameters: l
 
 def test_an_audits_result_says_what_reports_show() -> None:
     missing = {"audit", "audit_args", "blocking", "count", "query", "skipped"} - set(AuditResult.all_fields())
-    assert not missing, (
-        f"SQLMesh's AuditResult lacks {sorted(missing)}: scripts/project/transform.py reads them."
-    )
+    assert not missing, f"SQLMesh's AuditResult lacks {sorted(missing)}: scripts/project/transform.py reads them."
 
 
 def test_a_snapshot_keeps_what_windows_are_judged_by() -> None:
