@@ -1,4 +1,4 @@
-"""Rules about what a model says of itself (issue 3: "Models"; style: "Model header")."""
+"""Rules about what a model says of itself (docs/design.md, "Names")."""
 
 from __future__ import annotations
 

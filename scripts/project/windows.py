@@ -1,8 +1,8 @@
 """SQLMesh's record of the windows that are processed: everything that this project edits in it stands here.
 
 SQLMesh keeps windows per name, version and identifier of a model, those of branches and of branches that were dropped
-included, and looks at no recorded window twice. Rows are exact however often a window is processed (design: "What a run
-guarantees"), so windows may always be taken off the record. To put one on it needs proof.
+included, and looks at no recorded window twice. Rows are exact however often a window is processed, so windows may
+always be taken off the record. To put one on it needs proof.
 """
 
 from __future__ import annotations
