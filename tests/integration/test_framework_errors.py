@@ -120,8 +120,8 @@ UNLOADABLE = {
         ("SyntaxError", "history.py, line"),
     ),
     "an unknown audit": (
-        (STAGING, "    positive_value(", "    positive_valeu("),
-        ("stg_account.sql", "Audit 'positive_valeu' is undefined"),
+        (STAGING, "    not_negative(", "    not_negatif("),
+        ("stg_account.sql", "Audit 'not_negatif' is undefined"),
     ),
     "an unknown setting": (
         ("config.yaml", "model_defaults:", "model_defauls:"),
