@@ -18,7 +18,7 @@ from sqlmesh.utils.date import to_timestamp
 
 from scripts.clock import from_milliseconds, hour_of, utc_now
 from scripts.project.prod import prod_snapshots, prod_versions
-from scripts.sql import timestamp_literal
+from scripts.sql import row_literal, timestamp_literal
 from scripts.warehouse import Warehouse
 
 _END_OF_TIME = to_timestamp("9999-01-01")
@@ -90,9 +90,9 @@ def record_run(
     context: Context, warehouse: Warehouse, run_id: str, started_at: datetime, execution_time: datetime
 ) -> None:
     """Notes in `landing.run` that prod's models hold all up to a time, audited and reconciled; repeating it is safe."""
+    run = row_literal([run_id, started_at, utc_now(), execution_time, model_versions(context)])
     warehouse.execute(
-        f"INSERT INTO landing.run SELECT '{run_id}', {timestamp_literal(started_at)}, {timestamp_literal(utc_now())}, "
-        f"{timestamp_literal(execution_time)}, '{model_versions(context)}' "
+        f"INSERT INTO landing.run SELECT * FROM (VALUES {run}) AS ended "
         f"WHERE NOT EXISTS (SELECT 1 FROM landing.run WHERE run_id = '{run_id}')"
     )
 
@@ -150,6 +150,7 @@ def _ends_after(snapshot: Snapshot, start: int) -> bool:
 
 def _loads_between(warehouse: Warehouse, start: datetime, end: datetime) -> int:
     ((count,),) = warehouse.fetch(
-        f"SELECT COUNT(*) FROM landing.load WHERE loaded_at >= TIMESTAMP '{start}' AND loaded_at < TIMESTAMP '{end}'"
+        f"SELECT COUNT(*) FROM landing.load "
+        f"WHERE loaded_at >= {timestamp_literal(start)} AND loaded_at < {timestamp_literal(end)}"
     )
     return int(count)
