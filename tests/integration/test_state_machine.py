@@ -255,7 +255,10 @@ class LoadsAndChanges(RuleBasedStateMachine):
     @precondition(lambda self: self.shown is not None)
     @rule(change=changes)
     def plan_branch(self, change: str) -> None:
-        self.branch = CHANGES[change](self.branch or self.main)
+        planned = CHANGES[change](self.branch or self.main)
+        if self.branch is None and planned == self.prod:
+            return  # SQLMesh makes no environment where there is nothing to see in it
+        self.branch = planned
         with self.on_branch():
             self.lab.close()
             plan(load_settings(), BRANCH, ["--no-prompts", "--auto-apply", "--skip-tests"], Console(quiet=True))
