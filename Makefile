@@ -151,7 +151,7 @@ test-databricks:  ## The Databricks gateway against a real Spark with Delta Lake
 
 .PHONY: smoke-databricks
 smoke-databricks: setup  ## The sample through a real Databricks workspace, in an empty catalog that it cleans up (needs the settings)
-	@$(PY) -m scripts.smoke_databricks $(ARGS)
+	@$(PY) -m tools.smoke_databricks $(ARGS)
 
 .PHONY: bench
 bench: setup  ## Run the benchmarks
@@ -159,13 +159,14 @@ bench: setup  ## Run the benchmarks
 
 .PHONY: scale
 scale: setup  ## First load, 10 % changed and nothing changed on a generated feed (ACCOUNTS=5000000 CHANGE=0.1 DIRTY=0.01 SEED=1)
-	@$(PY) -m scripts.scale --accounts $(ACCOUNTS) --change $(CHANGE) --dirty $(DIRTY) --seed $(SEED) $(ARGS)
+	@$(PY) -m benchmarks.scale --accounts $(ACCOUNTS) --change $(CHANGE) --dirty $(DIRTY) --seed $(SEED) $(ARGS)
 
 .PHONY: lint
-lint: setup  ## ruff, mypy, sqlmesh lint and the check of both formatters
+lint: setup  ## ruff, mypy, imports between folders, sqlmesh lint and the check of both formatters
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-logo --no-cache
 	$(VENV)/bin/sqlmesh lint
 	$(VENV)/bin/sqlmesh format --check
 

@@ -6,15 +6,15 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.scale import Measurement, cases, measure
 from benchmarks.timing import Comparison
-from scripts.generate_feed import FeedPlan, write_feeds
-from scripts.scale import Measurement, cases, measure
+from tools.generate_feed import FeedPlan, write_feeds
 
 CHANGE_SHARE = 0.1
 
 
 def compare_runs(accounts: int, repeats: int, say: Callable[[str], None]) -> list[Comparison]:
-    """Measures the three runs of `scripts.scale`, in processes of their own, `repeats` times from nothing.
+    """Measures the three runs of `benchmarks.scale`, in processes of their own, `repeats` times from nothing.
 
     Returns:
         For each later run its whole process, and its steps alone (without the start of Python and of SQLMesh), beside

@@ -1,4 +1,4 @@
-"""Rules about columns: their names and their types (design: "Names", "Business rules")."""
+"""Rules about columns: their names and their types (docs/design.md, "Names")."""
 
 from __future__ import annotations
 

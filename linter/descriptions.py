@@ -1,4 +1,4 @@
-"""Rules about what a model says of itself (issue 3: "Models"; style: "Model header")."""
+"""Rules about what a model says of itself (docs/design.md, "Names")."""
 
 from __future__ import annotations
 
@@ -7,23 +7,37 @@ import re
 from sqlmesh.core.linter.rule import Rule, RuleViolation
 from sqlmesh.core.model import ExternalModel, Model
 
+from scripts.outputs.marts import EXPORT_TAG
+
 GRAIN_STATEMENT = re.compile(r"\bOne row per \w.*?\.(\s|$)", re.DOTALL)
 
 
 class GrainStated(Rule):
-    """A model's description says what one of its rows is.
+    """A model's description says what one of its rows is; the header of an exported mart does so, too.
 
-    Reason to flag: who counts or joins rows without knowing the grain counts or joins wrongly.
-    How to remedy: begin the file with a comment that holds a sentence "One row per ... ." with its full stop.
+    Reason to flag: who counts or joins rows without knowing the grain counts or joins wrongly, and the files of an
+    exported mart are sorted by it.
+    How to remedy: begin the file with a comment that holds a sentence "One row per ... ." with its full stop, and set
+    `grain` in the header.
     """
 
-    def check_model(self, model: Model) -> RuleViolation | None:
-        if isinstance(model, ExternalModel) or GRAIN_STATEMENT.search(model.description or ""):
-            return None
-        return self.violation(
-            f"Model {model.name}: its description does not state the grain. Add a sentence 'One row per ... .' to the "
-            "comment above MODEL."
-        )
+    def check_model(self, model: Model) -> list[RuleViolation]:
+        violations = []
+        if not isinstance(model, ExternalModel) and not GRAIN_STATEMENT.search(model.description or ""):
+            violations.append(
+                self.violation(
+                    f"Model {model.name}: its description does not state the grain. Add a sentence 'One row per ... .' "
+                    "to the comment above MODEL."
+                )
+            )
+        if EXPORT_TAG in model.tags and not model.grains:
+            violations.append(
+                self.violation(
+                    f"Model {model.name} is tagged `{EXPORT_TAG}` and has no `grain` in its header: the rows of its "
+                    "files would be in no order. Name the columns there that are unique together."
+                )
+            )
+        return violations
 
 
 class OwnedAndTagged(Rule):

@@ -1,4 +1,4 @@
-"""Rules about the layers: what a model of each is called, and what it reads (design: "The shape", "Names")."""
+"""Rules about the layers: what a model of each is called, and what it reads (docs/design.md, "The flow", "Names")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conditions on versions and windows, written once (design: "History")."""
+"""Conditions on versions and windows, written once (docs/design.md, "History")."""
 
 from __future__ import annotations
 

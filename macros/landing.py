@@ -7,7 +7,7 @@ from sqlmesh import macro
 from sqlmesh.core.macros import MacroEvaluator
 
 LANDING_TABLES = {
-    # First: where it is, the project was there (scripts/ownership.py).
+    # First: where it is, the project was there (scripts/warehouse/ownership.py).
     "load": """
         loaded_at TIMESTAMP, feed VARCHAR, file_name VARCHAR, sha256 VARCHAR, byte_count BIGINT, data_line_count BIGINT,
         rows_read_count BIGINT, new_count BIGINT, changed_count BIGINT, gone_count BIGINT, unchanged_count BIGINT,
@@ -23,7 +23,7 @@ LANDING_TABLES = {
         reason VARCHAR, detail VARCHAR, raw_text VARCHAR""",
     "unseen": """
         loaded_at TIMESTAMP, feed VARCHAR, record_key VARCHAR""",
-    # When prod went over to which rates of interest (scripts/rate_changes.py).
+    # When prod went over to which rates of interest (scripts/project/rate_changes.py).
     "rate_change": """
         changed_at TIMESTAMP, rates VARCHAR""",
     # Which load may write, on an engine that locks nothing (scripts/warehouse/lease.py).

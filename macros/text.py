@@ -1,4 +1,4 @@
-"""How received text is read: white space, and what counts as absent (design: "Staging and quarantine")."""
+"""How received text is read: white space, and what counts as absent (docs/design.md, "Staging and quarantine")."""
 
 from __future__ import annotations
 

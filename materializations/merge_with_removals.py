@@ -14,7 +14,7 @@ from sqlmesh.core.engine_adapter.base import MERGE_SOURCE_ALIAS, MERGE_TARGET_AL
 from sqlmesh.core.model import Model
 from sqlmesh.core.snapshot import evaluator
 
-from scripts.sqlmesh_internals import use_strategy
+from scripts.project.internals import use_strategy
 
 
 def names_removals(model: Model) -> bool:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from scripts.logs import keep_rows_out_of_logs
+from scripts.project.logs import keep_rows_out_of_logs
 
 keep_rows_out_of_logs()

@@ -1,4 +1,4 @@
-"""History by SCD_TYPE_2 kinds for models with `is_deleted_flag`: records changes and nothing else (design: "History").
+"""History by SCD_TYPE_2 kinds with `is_deleted_flag`: records changes, nothing else (docs/design.md, "History").
 
 SQLMesh's own rewrites the whole history at every run, fills a NULL of a closed version from the next one, and dates a
 deletion by the run instead of the load. This one issues a single MERGE of the changed keys.
@@ -15,7 +15,7 @@ from sqlmesh.core.model import Model, SCDType2ByColumnKind, SCDType2ByTimeKind
 from sqlmesh.core.model.meta import GrantsTargetLayer
 from sqlmesh.core.snapshot import evaluator
 
-from scripts.sqlmesh_internals import use_strategy
+from scripts.project.internals import use_strategy
 
 DELETED = "is_deleted_flag"
 

@@ -23,8 +23,3 @@ def hour_of(moment: datetime) -> datetime:
 def from_milliseconds(timestamp: int) -> datetime:
     """Naive UTC of SQLMesh's epoch milliseconds."""
     return datetime.fromtimestamp(timestamp / 1000, UTC).replace(tzinfo=None)
-
-
-def timestamp_literal(moment: datetime) -> str:
-    """A moment as an SQL literal, microseconds and all."""
-    return f"TIMESTAMP '{moment.isoformat(sep=' ', timespec='microseconds')}'"

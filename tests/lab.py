@@ -25,10 +25,10 @@ from sqlmesh.core.engine_adapter.base import EngineAdapter
 from sqlmesh.core.snapshot import SnapshotEvaluator
 from sqlmesh.utils.date import to_datetime
 
-from scripts.pipeline import Job, begin_record
+from scripts.job import Job, begin_record
+from scripts.project.console import model_name
 from scripts.results import AuditOutcome, FeedLoad
 from scripts.settings import PROJECT_ROOT, Allowed, load_report_settings, load_settings
-from scripts.sqlmesh_console import model_name
 from scripts.warehouse import Warehouse
 from scripts.warehouse.duckdb import DuckDBWarehouse
 from tests.compare import assert_same_rows
@@ -249,7 +249,7 @@ def tell_of_a_copy(folder: Path, loads: Sequence[Load]) -> Story:
     """
     copy_project(folder / "project")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("scripts.transform.PROJECT_ROOT", folder / "project")
+        patch.setattr("scripts.project.transform.PROJECT_ROOT", folder / "project")
         return tell(folder / "lab", loads)
 
 

@@ -18,11 +18,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts.errors import PipelineError
-from scripts.export import MANIFEST_NAME, MARTS, check_outputs
-from scripts.reconcile import reconcile
+from scripts.outputs.export import MANIFEST_NAME, check_outputs
+from scripts.reconcile.landed_rows import reconcile
 from scripts.report.quality_report import latest_report, latest_report_path
 from scripts.settings import Settings, load_settings
 from scripts.warehouse.open import open_warehouse
+from tests.marts import MARTS
 
 
 def unfinished(settings: Settings) -> str | None:

@@ -22,7 +22,7 @@ MODEL (
       is_in := ('active', 'account_gone', 'customer_unknown', 'customer_gone')
     ),
     accepted_values("column" := account_type, is_in := ('savings', 'checking')),
-    positive_value("column" := balance_amount)
+    not_negative("column" := balance_amount)
   )
 );
 

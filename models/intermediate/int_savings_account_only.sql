@@ -28,7 +28,7 @@ MODEL (
       "column" := event_status,
       is_in := ('active', 'account_gone', 'customer_unknown', 'customer_gone')
     ),
-    positive_value("column" := balance_amount),
+    not_negative("column" := balance_amount),
     forall(
       criteria := (
         account_type = 'savings' OR COALESCE(previous_account_type = 'savings', FALSE),

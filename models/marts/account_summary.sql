@@ -32,7 +32,7 @@ MODEL (
     unique_values(columns := (
       account_id
     )),
-    positive_value("column" := original_balance_amount, condition := calculated_at >= @start_ts),
+    not_negative("column" := original_balance_amount, condition := calculated_at >= @start_ts),
     accepted_range(
       "column" := interest_rate_pct,
       min_v := 0,

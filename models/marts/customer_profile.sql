@@ -33,7 +33,7 @@ MODEL (
       min_v := 1,
       condition := calculated_at >= @start_ts
     ),
-    positive_value("column" := total_balance_amount, condition := calculated_at >= @start_ts),
+    not_negative("column" := total_balance_amount, condition := calculated_at >= @start_ts),
     profile_totals_equal_accounts
   )
 );

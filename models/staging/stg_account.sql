@@ -20,7 +20,7 @@ MODEL (
     unique_combination_of_columns(columns := (account_id, loaded_at)),
     accepted_values("column" := account_type, is_in := ('savings', 'checking')),
     accepted_range("column" := customer_id, min_v := 1),
-    positive_value("column" := balance_amount)
+    not_negative("column" := balance_amount)
   )
 );
 

@@ -1,4 +1,4 @@
-"""Change capture: what of a full extract is new, changed or gone (design: "Change capture (landing)").
+"""Change capture: what of a full extract is new, changed or gone (docs/design.md, "Change capture").
 
 The SQL is written in DuckDB's dialect and runs on both engines. Its unit is the content of a key: the set of different
 rows that a file holds for it.

@@ -10,9 +10,7 @@ from scripts.errors import FeedRefusedError
 from scripts.feeds import Feed
 from scripts.ingest.reader_scan import FileScan
 from scripts.ingest.reader_split import RecordReader
-
-PATTERN_CHARACTERS = "*?["
-"""Characters of a path that DuckDB takes for a pattern."""
+from scripts.sql import PATTERN_CHARACTERS
 
 _LISTED_FILES = 20
 _OTHER_DELIMITERS = {";": "a semicolon (;)", "\t": "a tab", "|": "a vertical bar (|)"}

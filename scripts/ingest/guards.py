@@ -9,14 +9,14 @@ from pathlib import Path
 from sqlglot import exp
 
 from macros.text import absent, of_form
-from scripts.clock import timestamp_literal
 from scripts.errors import FeedRefusedError
 from scripts.feeds import ACCOUNT, CUSTOMER, Feed
 from scripts.ingest.change_capture import CapturedChanges, ChangeCounts
 from scripts.ingest.outlook import Outlook
-from scripts.report.wording import words
 from scripts.results import FeedLoad, Removal
+from scripts.sql import timestamp_literal
 from scripts.warehouse import Warehouse
+from scripts.wording import words
 
 # Of fewer a share says nothing.
 CHECKED_FROM = 20

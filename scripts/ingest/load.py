@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields, replace
 from datetime import datetime
 
 from macros.landing import LANDING_TABLES
-from scripts.clock import timestamp_literal, utc_now
+from scripts.clock import utc_now
 from scripts.errors import FeedRefusedError, PipelineError
 from scripts.feeds import FEEDS, Feed
+from scripts.files import sha256_of
 from scripts.ingest.change_capture import (
     CapturedChanges,
     append_changes,
@@ -29,6 +29,7 @@ from scripts.ingest.outlook import Judge, Outlook
 from scripts.ingest.reader import ParsedFeed, read_feed
 from scripts.results import FeedLoad
 from scripts.settings import NOTHING_ALLOWED, Allowed, Settings
+from scripts.sql import row_literal, timestamp_literal
 from scripts.warehouse import LoadArea, Warehouse
 
 # Model intervals begin here (`start` in config.yaml): no window would ever cover an earlier load.
@@ -151,8 +152,9 @@ def _commit(warehouse: Warehouse, area: LoadArea, loads: Sequence[FeedLoad], loa
     expected["landing.reject"] = sum(load.rejected_count for load in loads)
     landed = {table: f"(SELECT COUNT(*) FROM {table} WHERE loaded_at = {moment})" for table in expected}
     is_whole = " AND ".join(f"{landed[table]} = {count}" for table, count in expected.items())
+    rows = ", ".join(row_literal(astuple(load)) for load in loads)
     warehouse.execute(
-        f"INSERT INTO landing.load SELECT * FROM (VALUES {', '.join(map(_ledger_values, loads))}) AS ledger "
+        f"INSERT INTO landing.load SELECT * FROM (VALUES {rows}) AS ledger "
         f"WHERE NOT EXISTS (SELECT 1 FROM landing.load WHERE loaded_at = {moment}) "
         f"AND {area.may_commit} AND {is_whole}"
     )
@@ -202,9 +204,7 @@ def _resent(warehouse: Warehouse, settings: Settings, feed: Feed) -> FeedLoad | 
     if not last or not path.is_file():
         return None
     known = FeedLoad(*last[0])
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return known if (sha256, settings.feed_encoding) == (known.sha256, known.encoding) else None
+    return known if (sha256_of(path), settings.feed_encoding) == (known.sha256, known.encoding) else None
 
 
 def _prepare_resent_file(
@@ -327,13 +327,4 @@ def _append_unseen(warehouse: Warehouse, ledger: FeedLoad, keys: str) -> None:
         FROM ({keys}) AS missing
         WHERE NOT EXISTS (SELECT 1 FROM landing.unseen WHERE loaded_at = {moment} AND feed = '{ledger.feed}')
         """
-    )
-
-
-def _ledger_values(load: FeedLoad) -> str:
-    return (
-        f"({timestamp_literal(load.loaded_at)}, '{load.feed}', "
-        f"'{load.file_name}', '{load.sha256}', {load.byte_count}, {load.data_line_count}, {load.rows_read_count}, "
-        f"{load.new_count}, {load.changed_count}, {load.gone_count}, {load.unchanged_count}, {load.duplicate_count}, "
-        f"{load.rejected_count}, '{load.encoding}')"
     )

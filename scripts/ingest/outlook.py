@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import duckdb
 
-from scripts.clock import timestamp_literal
 from scripts.errors import PipelineError
 from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS, Feed
 from scripts.ingest.change_capture import CapturedChanges, change_log_columns, change_log_rows
+from scripts.sql import timestamp_literal
 from scripts.warehouse import LoadArea, Warehouse
 
 # Gives the rules of validity as a query over the rows of another query, which has the columns of the feed's change log.

@@ -19,9 +19,10 @@ import duckdb
 from macros.text import ABSENT_WORDS, WHITE_SPACE_CODE_POINTS
 from scripts.errors import FeedRefusedError, first_line
 from scripts.feeds import Feed
-from scripts.ingest.contract import PATTERN_CHARACTERS, check_file, read_header
+from scripts.ingest.contract import check_file, read_header
 from scripts.ingest.reader_scan import BYTE_ORDER_MARK, ByteCounter, ByteCounts, encoding_name, scan_file
 from scripts.ingest.reader_split import MAX_RECORD_BYTES, READ_BYTES, DamagedRecord, split_damaged
+from scripts.sql import path_literal, text_literal
 
 BUFFER_BYTES = 16 * MAX_RECORD_BYTES
 """Size of the pieces in which DuckDB reads a file; at least twice the longest record."""
@@ -208,17 +209,6 @@ def _count(path: Path, offset: int) -> ByteCounts:
     return counter.counts
 
 
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _literal_path(path: Path) -> str:
-    """The path as an SQL literal that DuckDB's file patterns match literally."""
-    return _literal(
-        "".join(f"[{character}]" if character in PATTERN_CHARACTERS else character for character in str(path))
-    )
-
-
 def _parse(
     connection: duckdb.DuckDBPyConnection,
     table: str,
@@ -229,8 +219,8 @@ def _parse(
     is_parallel: bool,
 ) -> None:
     """Fill `table` from a UTF-8 file without a header. Rows that DuckDB loses are missing; the tally finds that out."""
-    types = ", ".join(f"{_literal(column)}: 'VARCHAR'" for column in columns)
-    names = ", ".join(_literal(column) for column in columns)
+    types = ", ".join(f"{text_literal(column)}: 'VARCHAR'" for column in columns)
+    names = ", ".join(text_literal(column) for column in columns)
     options = {
         "columns": f"{{{types}}}",
         "force_not_null": f"[{names}]",
@@ -251,7 +241,7 @@ def _parse(
     listed = ", ".join(f"{name} = {value}" for name, value in options.items())
     connection.execute(
         f"CREATE OR REPLACE TABLE {table} AS "
-        f"SELECT {', '.join(feed.columns)} FROM read_csv({_literal_path(path)}, {listed})"
+        f"SELECT {', '.join(feed.columns)} FROM read_csv({path_literal(path)}, {listed})"
     )
 
 

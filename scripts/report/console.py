@@ -1,4 +1,4 @@
-"""The quality report for a terminal: the page's figures in a form that fits 80 columns."""
+"""The quality report for a terminal of 80 columns: verdict, what came in, what failed; the page has the rest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from scripts.report import wording as text
+from scripts import wording as text
 
 Report = dict[str, Any]
 
@@ -42,13 +42,9 @@ def print_report(report: Report, console: Console) -> None:
         _title(console, "Parts of this report are missing")
         for sentence in dict.fromkeys(report["problems"].values()):
             _line(console, Text(sentence, style="yellow"))
-    _tests(report, console)
+    _failed_tests(report, console)
     _loads(report, console)
-    _quarantine(report, console)
-    _rests_on(report, console)
-    _history(report, console)
-    _times(report, console)
-    _files(report, console)
+    _counts(report, console)
 
 
 def _facts(report: Report) -> tuple[list[str], list[str]]:
@@ -67,17 +63,9 @@ def _facts(report: Report) -> tuple[list[str], list[str]]:
     )
 
 
-def _tests(report: Report, console: Console) -> None:
-    if not report["test_results"]["total"]:
-        return
-    _title(console, "Tests")
-    table = _table("layer", "<", "tests", ">", "passed", ">", "failed", ">", "warnings", ">")
-    for layer, counts in report["layer_summary"].items():
-        if counts["tests"]:
-            failed = Text(text.number(counts["failed"]), style="bold red" if counts["failed"] else "dim")
-            warnings = Text(text.number(counts["warnings"]), style="bold yellow" if counts["warnings"] else "dim")
-            table.add_row(layer, text.number(counts["tests"]), text.number(counts["passed"]), failed, warnings)
-    _line(console, table)
+def _failed_tests(report: Report, console: Console) -> None:
+    if report["failed_tests"]:
+        _title(console, "Tests that did not pass")
     for failed_test in report["failed_tests"]:
         blocking = failed_test["severity"] == "error"
         mark = Text("blocking  " if blocking else "warning   ", style="bold red" if blocking else "bold yellow")
@@ -101,94 +89,13 @@ def _loads(report: Report, console: Console) -> None:
         _line(console, _reason(entry["reason"], entry["count"], "line", entry["sample_lines"]))
 
 
-def _quarantine(report: Report, console: Console) -> None:
-    if not text.any_known(report["quarantine"]):
-        return
-    _title(console, "In quarantine now")
-    for feed, content in report["quarantine"].items():
-        if content is None:
-            continue
-        one, many = text.FEED_NOUNS[feed]
-        _line(console, Text(text.count(content["keys"], one, many), style="bold" if content["keys"] else "dim"))
-        for entry in content["reasons"]:
-            _line(console, _reason(entry["reason"], entry["keys"], "key", entry["sample_keys"]), indent=4)
-
-
-def _rests_on(report: Report, console: Console) -> None:
-    lines = [
-        (text.count(content["count"], *text.FEED_NOUNS[feed]) + " on an older version", content)
-        for feed, content in report["standing_on_older_version"].items()
-        if content is not None
-    ]
-    if report["held_back"] is not None:
-        for status, why in (("customer_unknown", "customer never known"), ("customer_gone", "customer gone")):
-            part = report["held_back"][status]
-            lines.append((f"{text.count(part['count'], 'account', 'accounts')} held back: {why}", part))
-    lines += [
-        (f"{text.count(content['count'], *text.FEED_NOUNS[feed])} {text.NOT_SEEN}", content)
-        for feed, content in report.get("not_seen", {}).items()  # a report written before there was this part has none
-        if content and content["count"]
-    ]
-    if not lines:
-        return
-    _title(console, "What the marts rest on")
-    for words, content in lines:
-        line = Text(words, style="" if content["count"] else "dim")
-        if content["sample_keys"]:
-            line.append(f"  {text.key_list(content['sample_keys'], content['count'])}", style="dim")
-        _line(console, line)
-
-
-def _history(report: Report, console: Console) -> None:
-    if not text.any_known(report["versions"]):
-        return
-    _title(console, "History")
-    names = ("versions", "current", "historical", "per key", "opened", "closed")
-    table = _table("snapshot", "<", *(cell for name in names for cell in (name, ">")))
-    for snapshot, content in report["versions"].items():
-        if content is not None:
-            average = "–" if content["average_per_key"] is None else f"{content['average_per_key']:.2f}"
-            counts = [text.number(content[name]) for name in ("total", "current", "historical", "opened", "closed")]
-            table.add_row(snapshot, *counts[:3], average, *counts[3:])
-    _line(console, table)
-    if report["mart_rows"] is not None:
-        rows = ", ".join(f"{mart} {text.count(count, 'row', 'rows')}" for mart, count in report["mart_rows"].items())
-        _line(console, Text(f"marts: {rows}"))
-
-
-def _times(report: Report, console: Console) -> None:
-    entries = [(step, seconds, None) for step, seconds in report["step_seconds"].items()]
-    cells = 12 if console.width < _NARROW else 24
-    models = sorted(report["models"], key=lambda model: -model["seconds"])
-    for title, content in (
-        ("Steps", entries),
-        ("Models", [(model["model"], model["seconds"], model["rows"]) for model in models]),
-    ):
-        if not content:
-            continue
-        _title(console, title)
-        longest = max(seconds for _, seconds, _ in content) or 1.0
-        table = Table.grid(padding=(0, 2))
-        table.add_column(no_wrap=True, overflow="ellipsis")
-        table.add_column(justify="right", no_wrap=True)
-        table.add_column(no_wrap=True)
-        table.add_column(justify="right", no_wrap=True)
-        for name, seconds, rows in content:
-            bar = Text("━" * max(1, round(cells * seconds / longest)), style="blue")
-            table.add_row(name, text.seconds(seconds), bar, "" if rows is None else text.count(rows, "row", "rows"))
-        _line(console, table)
-
-
-def _files(report: Report, console: Console) -> None:
-    if not report["exports"]:
-        return
-    _title(console, "Files")
-    table = Table.grid(padding=(0, 2))
-    for file in report["exports"]:
-        state = Text("written", style="green") if file["written"] else Text("unchanged", style="dim")
-        rows = text.count(file["rows"], "row", "rows")
-        table.add_row(Text(file["path"], overflow="fold"), Text(rows, no_wrap=True), text.size(file["bytes"]), state)
-    _line(console, table)
+def _counts(report: Report, console: Console) -> None:
+    counts = [f"{mart} {text.count(rows, 'row', 'rows')}" for mart, rows in (report["mart_rows"] or {}).items()]
+    if report["test_results"]["total"]:
+        counts.append(f"{text.count(report['test_results']['passed'], 'test', 'tests')} passed")
+    if counts:
+        console.print()
+        console.print(Text(" · ".join(counts)))
 
 
 def _table(*columns: str) -> Table:

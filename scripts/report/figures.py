@@ -11,6 +11,8 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
+from scripts.results import versions_by_name
+from scripts.sql import text_literal, timestamp_literal
 from scripts.warehouse import Warehouse
 
 SAMPLE_SIZE = 5
@@ -57,7 +59,9 @@ def quarantine_now(warehouse: Warehouse, feed: str) -> Report:
     # Reasons are codes joined by ', '. Their parts become a table here because the engines split text in different
     # ways; the part '' stands for the whole.
     parts = ", ".join(
-        f"({_text(joined)}, {_text(code)})" for (joined,) in combinations for code in ("", *joined.split(", "))
+        f"({text_literal(joined)}, {text_literal(code)})"
+        for (joined,) in combinations
+        for code in ("", *joined.split(", "))
     )
     groups = _first_keys(
         warehouse,
@@ -179,9 +183,22 @@ def versions(warehouse: Warehouse, feed: str, loads: Collection[datetime]) -> Re
 
 
 def mart_rows(warehouse: Warehouse) -> Report:
-    """Rows of each mart."""
-    marts = ("account_summary", "customer_profile")
-    return {mart: int(warehouse.fetch(f"SELECT COUNT(*) FROM marts.{mart}")[0][0]) for mart in marts}
+    """Rows of each mart, by its name without the schema."""
+    return {
+        mart.removeprefix("marts."): int(warehouse.fetch(f"SELECT COUNT(*) FROM {mart}")[0][0])
+        for mart in marts_of_prod(warehouse)
+    }
+
+
+def marts_of_prod(warehouse: Warehouse) -> list[str]:
+    """Names of prod's marts, `marts.name`, as of the last run that ended well."""
+    return sorted(name for name in model_versions(warehouse) if name.startswith("marts."))
+
+
+def model_versions(warehouse: Warehouse) -> dict[str, str]:
+    """The exact version of each of prod's models by its name, as of the last run that ended well."""
+    ran = warehouse.fetch("SELECT model_versions FROM landing.run ORDER BY finished_at DESC LIMIT 1")
+    return versions_by_name(ran[0][0]) if ran else {}
 
 
 def _now(feed: str) -> str:
@@ -256,10 +273,4 @@ def _largest_first(entries: dict[str, Report], count: str) -> list[Report]:
 
 
 def _moments(loads: Collection[datetime]) -> str:
-    return ", ".join(
-        f"CAST('{moment.isoformat(sep=' ', timespec='microseconds')}' AS TIMESTAMP)" for moment in sorted(loads)
-    )
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+    return ", ".join(map(timestamp_literal, sorted(loads)))

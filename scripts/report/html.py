@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from scripts.report import wording as text
+from scripts import wording as text
 
 
 def render_html(report: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from scripts.errors import PipelineError, for_files
-from scripts.export import write_atomically
+from scripts.files import write_atomically
 from scripts.report import console as report_console
 from scripts.report import figures as sql
 from scripts.report import html as report_html

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from scripts.report import wording as text
+from scripts import wording as text
 from scripts.results import AuditOutcome, Removal, RunRecord
 
 Report = dict[str, Any]

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from scripts.errors import DatabaseInUseError, PipelineError
+from scripts.sql import text_literal
 from scripts.warehouse import StoredObject, former_name, stored_objects
 
 # One name, whatever the file's, for views name their catalog (config.yaml says the same to SQLMesh).
@@ -38,9 +39,8 @@ class DuckDBWarehouse:
         if not path.exists():
             raise PipelineError(f"There is no database at {path} yet. Run `make run` first, or set DUCKDB_PATH.")
         connection = duckdb.connect(config={"temp_directory": f"{path}.tmp"})
-        quoted = str(path).replace("'", "''")
         try:
-            connection.execute(f"ATTACH '{quoted}' AS {CATALOG}; USE {CATALOG}")
+            connection.execute(f"ATTACH {text_literal(path)} AS {CATALOG}; USE {CATALOG}")
             former_name.put_right(connection, CATALOG)
         except duckdb.Error as error:
             connection.close()

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from scripts.export import EXPORTED_NAMES, MANIFEST_NAME
-from scripts.smoke_databricks import exported_files
 from tests.databricks.fixture import RehearsalServer
 from tests.databricks.lab import Table, assert_same, databricks_lab, forget_everything, read_tables
 from tests.lab import Lab, lab
+from tests.marts import OUTPUTS
+from tools.smoke_databricks import exported_files
 
 # Small files, in which a line too many fields long is soon a large share of all.
 DIRT_ALLOWED = {"MAX_REJECTED_SHARE": "1"}
-EXPORTS = {*EXPORTED_NAMES, MANIFEST_NAME}
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def assert_equal_after_each_load(outcomes: tuple[Outcome, Outcome], loads_count:
         assert len(actual) == 18
         assert_same(expected, actual)
     for expected_files, actual_files in zip(on_duckdb.exports, on_databricks.exports, strict=True):
-        assert set(expected_files) == EXPORTS
+        assert set(expected_files) == set(OUTPUTS)
         assert expected_files == actual_files
     assert all(table.rows for table in on_databricks.tables[-1].values()), "an empty table proves nothing"
     assert on_duckdb.exports[0] != on_duckdb.exports[-1]

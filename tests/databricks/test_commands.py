@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 
 from scripts.errors import PipelineError, SettingsError
 from scripts.ingest.load import create_landing
+from scripts.outputs.publish import check_target
 from scripts.pipeline import cli
-from scripts.publish import check_target
 from scripts.settings import databricks_of, load_settings
 from scripts.warehouse.databricks import DatabricksWarehouse
 from tests.compare import assert_same_rows
@@ -23,6 +23,7 @@ from tests.databricks.fixture import RehearsalServer
 from tests.databricks.lab import Table, databricks_environment, execute
 from tests.feed_strategies import write_feeds
 from tests.lab import Rows, environment_of, open_in_another_process
+from tests.marts import MARTS as EXPORTED
 from tests.reference import Load, Reference
 
 pytestmark = pytest.mark.databricks
@@ -233,13 +234,13 @@ def test_published_table_is_known_again_by_its_mark_or_else_by_its_columns(publi
         target = databricks_of(load_settings())
         with closing(DatabricksWarehouse(target)) as warehouse:
             publisher.execute(add_column)
-            check_target(warehouse, target, replace=False)
+            check_target(warehouse, target, EXPORTED, replace=False)
             publisher.execute(remove_mark)
             with pytest.raises(SettingsError, match="not of this pipeline's making"):
-                check_target(warehouse, target, replace=False)
+                check_target(warehouse, target, EXPORTED, replace=False)
             # As the first version of this project published it.
             publisher.execute(remove_column)
-            check_target(warehouse, target, replace=False)
+            check_target(warehouse, target, EXPORTED, replace=False)
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,12 @@ from sqlglot import exp
 from sqlmesh import Context
 from sqlmesh.core.plan.evaluator import BuiltInPlanEvaluator
 
-import scripts.transform
+import scripts.project.transform
 from scripts.clock import end_of_window
 from scripts.errors import BlockingAuditError, FeedRefusedError, PipelineError
 from scripts.pipeline import cli
+from scripts.project.console import RunConsole
 from scripts.settings import NOTHING_ALLOWED, PROJECT_ROOT
-from scripts.sqlmesh_console import RunConsole
 from tests.databricks.fixture import RehearsalServer
 from tests.databricks.lab import SparkLab, cut_after, databricks_lab, execute
 from tests.databricks.postgres import fetch, postgres, postgres_programs
@@ -265,7 +265,7 @@ def test_a_changed_project_comes_into_prod_whole_and_is_rebuilt_whole(
 ) -> None:
     project, higher = tmp_path / "project", Variant(top_rate="0.0300")
     copy_project(project)
-    monkeypatch.setattr(scripts.transform, "PROJECT_ROOT", project)
+    monkeypatch.setattr(scripts.project.transform, "PROJECT_ROOT", project)
 
     def check_out(variant: Variant) -> None:
         stage.lab.close()
@@ -331,7 +331,7 @@ def test_forward_only_change_that_drops_a_column_is_promoted(
     plan(project, "prod", stage.loaded_at, **options)
     assert_same_tables({table: kept}, {table: stage.lab.rows(table)})
     # Runs go on with the changed model.
-    monkeypatch.setattr(scripts.transform, "PROJECT_ROOT", project)
+    monkeypatch.setattr(scripts.project.transform, "PROJECT_ROOT", project)
     stage.lab.close()
     stage.lab.open()
     stage.lab.take(stage.next_load([*CUSTOMERS[:2], ("4", "", "no")], ACCOUNTS[:-1]))

@@ -20,12 +20,12 @@ import pytest
 from click.testing import CliRunner
 from databricks import sql as databricks_sql
 
-from scripts.clock import timestamp_literal
 from scripts.errors import DatabaseInUseError, FeedRefusedError, PipelineError
 from scripts.feeds import ACCOUNT, Feed
 from scripts.ingest.load import ingest
 from scripts.pipeline import cli
 from scripts.settings import PROJECT_ROOT, Allowed, databricks_of, load_settings
+from scripts.sql import timestamp_literal
 from scripts.warehouse import SCRATCH_SCHEMA
 from scripts.warehouse.databricks import DatabricksWarehouse
 from scripts.warehouse.lease import LOST_RACE

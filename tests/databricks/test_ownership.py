@@ -41,7 +41,7 @@ def server(databricks_server: RehearsalServer, tmp_path_factory: pytest.TempPath
 def test_no_command_writes_where_tables_of_others_are(
     server: RehearsalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    monkeypatch.setattr("scripts.branch.environment_of_folder", lambda *_: "prod")
+    monkeypatch.setattr("scripts.project.branch.environment_of_folder", lambda *_: "prod")
     write_feeds(LOAD, tmp_path / "inputs")
     schemas = execute(server, "SHOW SCHEMAS")
     versions = execute(server, "DESCRIBE HISTORY snapshots.snap_customer")

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from scripts import smoke_databricks
 from scripts.errors import PipelineError
-from scripts.pipeline import Job
-from scripts.smoke_databricks import Outcome, compare
+from scripts.job import Job
 from tests.databricks.fixture import RehearsalServer
 from tests.databricks.lab import databricks_environment, execute, forget_everything
+from tools import smoke_databricks
+from tools.smoke_databricks import Outcome, compare
 
 pytestmark = pytest.mark.databricks
 

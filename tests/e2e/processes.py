@@ -16,7 +16,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-import scripts.transform  # noqa: F401  the import that takes seconds
+import scripts.project.transform  # noqa: F401  the import that takes seconds
 from scripts.pipeline import cli
 
 _CONTEXT = multiprocessing.get_context("forkserver")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from scripts.export import check_outputs
+from scripts.outputs.export import check_outputs
 from scripts.pipeline import cli
 from scripts.warehouse.duckdb import DuckDBWarehouse
 from tests.compare import assert_same_rows
@@ -106,16 +106,16 @@ def assert_heals(folder: Path, undisturbed: Undisturbed) -> None:
 
 MOMENTS = {
     "while_rows_are_landed": Moment("scripts.ingest.load:append_changes", after=True),
-    "between_ingest_and_models": Moment("scripts.transform:Project.close_finished_hours"),
+    "between_ingest_and_models": Moment("scripts.project.transform:Project.close_finished_hours"),
     "between_the_merge_of_a_snapshot_and_its_record": Moment(
         "sqlmesh.core.state_sync.base:StateSync.add_interval", about='"snap_account"'
     ),
     "between_the_merge_of_a_mart_and_its_record": Moment(
         "sqlmesh.core.state_sync.base:StateSync.add_interval", about='"account_summary"'
     ),
-    "between_the_models_and_the_record_of_the_run": Moment("scripts.windows:record_run"),
-    "between_two_exported_files": Moment("scripts.export:_publish", call=2),
-    "before_the_manifest": Moment("scripts.export:_publish_manifest"),
+    "between_the_models_and_the_record_of_the_run": Moment("scripts.project.windows:record_run"),
+    "between_two_exported_files": Moment("scripts.outputs.export:_publish", call=2),
+    "before_the_manifest": Moment("scripts.outputs.export:_publish_manifest"),
     "while_the_report_is_written": Moment("scripts.report.quality_report:write_atomically", call=2),
 }
 
@@ -183,7 +183,7 @@ def test_a_command_waits_for_a_database_that_is_in_use_and_says_for_whom(folder:
 def test_a_command_that_waited_in_vain_names_the_process(
     command: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scripts.branch.environment_of_folder", lambda *_: "prod")
+    monkeypatch.setattr("scripts.project.branch.environment_of_folder", lambda *_: "prod")
     monkeypatch.setenv("LOCK_TIMEOUT", "0.5")
     with open_in_another_process(folder / "lending_club.duckdb") as other:
         ended = CliRunner().invoke(cli, command)

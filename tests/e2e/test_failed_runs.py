@@ -96,7 +96,7 @@ def test_a_project_that_cannot_be_loaded(folder: Path, monkeypatch: pytest.Monke
     project = folder / "project"
     copy_project(project)
     (project / "models" / "marts" / "account_summary.sql").write_text("MODEL (name marts.account_summary); SELEC 1")
-    monkeypatch.setattr("scripts.transform.PROJECT_ROOT", project)
+    monkeypatch.setattr("scripts.project.transform.PROJECT_ROOT", project)
     assert_told(folder, invoke("run"), 1, "The SQLMesh project can't be loaded: ")
 
 
@@ -131,7 +131,7 @@ class TestExitCode:
         assert ended.stdout.splitlines()[-1] == f"Exit code {code}: {EXIT_CODES[code]}."
 
     def test_of_an_error_that_nobody_expects(self, tmp_path: Path) -> None:
-        crash = "from scripts import pipeline; pipeline.Job = None; pipeline.main()"
+        crash = "from scripts import job, pipeline; job.Job = None; pipeline.main()"
         with environment_of(tmp_path):
             ended = run([sys.executable, "-c", crash, "run"])
         assert ended.returncode == 1

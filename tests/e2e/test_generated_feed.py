@@ -17,12 +17,12 @@ from typing import Any
 
 import duckdb
 
-from scripts.export import MARTS
+from benchmarks.scale import Case, cases, measure
 from scripts.feeds import ACCOUNT, CUSTOMER, Feed
-from scripts.generate_feed import FeedPlan, write_feeds
-from scripts.scale import Case, cases, measure
 from tests.compare import assert_same_rows
+from tests.marts import MARTS
 from tests.reference import Load, Reference, is_absent, trim
+from tools.generate_feed import FeedPlan, write_feeds
 
 ACCOUNT_COUNT = int(os.environ.get("SCALE_ACCOUNTS", "3000"))
 ACCOUNTS_PER_SHARD = 30

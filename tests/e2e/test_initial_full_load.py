@@ -18,7 +18,7 @@ import duckdb
 import pytest
 from click.testing import CliRunner
 
-from scripts.export import check_outputs
+from scripts.outputs.export import check_outputs
 from scripts.pipeline import cli
 from scripts.settings import PROJECT_ROOT
 from tests.compare import assert_same_rows

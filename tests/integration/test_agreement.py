@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-import scripts.transform
+import scripts.project.transform
 from scripts.pipeline import cli
 from scripts.warehouse.duckdb import DuckDBWarehouse
 from tests.feed_strategies import write_feeds
@@ -71,7 +71,7 @@ class Desk:
 def desk(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     shutil.copytree(first, tmp_path / "lab")
     copy_project(tmp_path / "project")
-    monkeypatch.setattr(scripts.transform, "PROJECT_ROOT", tmp_path / "project")
+    monkeypatch.setattr(scripts.project.transform, "PROJECT_ROOT", tmp_path / "project")
     with environment_of(tmp_path / "lab"):
         yield Desk(tmp_path / "lab")
 
@@ -132,7 +132,7 @@ class TestStatus:
     def test_exports_of_older_rates_are_named_until_they_are_made_again(
         self, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("scripts.branch.environment_of_folder", lambda *_: "prod")
+        monkeypatch.setattr("scripts.project.branch.environment_of_folder", lambda *_: "prod")
         assert self.status(desk).startswith("✓")
         Variant(top_rate="0.0300").write(tmp_path / "project")
         planned = desk("plan", "--no-prompts", "--auto-apply", "--skip-tests")
@@ -145,7 +145,7 @@ class TestStatus:
     def test_exports_by_older_models_are_named(
         self, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("scripts.branch.environment_of_folder", lambda *_: "prod")
+        monkeypatch.setattr("scripts.project.branch.environment_of_folder", lambda *_: "prod")
         Variant(reads_ja=True).write(tmp_path / "project")
         planned = desk("plan", "--no-prompts", "--auto-apply", "--skip-tests")
         assert planned.exit_code == 0, planned.output

@@ -246,7 +246,7 @@ class TestWindows:
         seed = project / "seeds" / "interest_rate_tier.csv"
         seed.write_text(seed.read_text().replace("20000.00,0.0200", "20000.00,0.0300"))
         tiers = (*DEFAULT_TIERS[:2], Tier(Decimal("20000.00"), Decimal("0.0300"), Decimal("0.0050")))
-        monkeypatch.setattr("scripts.transform.PROJECT_ROOT", project)
+        monkeypatch.setattr("scripts.project.transform.PROJECT_ROOT", project)
         with continued(story, tmp_path / "lab") as (current, reference):
             windows = self.next_day(current, reference, tiers)
             assert min(windows["marts.account_summary"])[0] < TIMES[0]

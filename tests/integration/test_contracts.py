@@ -113,6 +113,13 @@ class TestRefusedFiles:
         assert "UTF-8" in message
         assert "FEED_ENCODING" in message
 
+    def test_a_setting_with_a_quote_in_it_is_text_and_nothing_else(self, tmp_path: Path) -> None:
+        """Python takes it for UTF-8."""
+        with lab(tmp_path, FEED_ENCODING="utf'8") as current:
+            send(current)
+            current.ingest(START)
+            assert {row["encoding"] for row in current.rows("landing.load")} == {"utf'8"}
+
     def test_one_bad_file_keeps_the_good_one_out_too(self, base: Lab) -> None:
         send(base, customers=CUSTOMERS + "25,New,no\n", accounts=ACCOUNT)
         refusal(base)
@@ -249,7 +256,7 @@ class TestPublishedTables:
         base.job.warehouse.execute("CHECKPOINT")
         shutil.copytree(base.folder, folder)
         copy_project(project)
-        monkeypatch.setattr("scripts.transform.PROJECT_ROOT", project)
+        monkeypatch.setattr("scripts.project.transform.PROJECT_ROOT", project)
         replace_in(project / "models/snapshots/snap_account.sql", "customer_id::BIGINT", "customer_id::INT")
         replace_in(
             project / "models/marts/customer_profile.sql",

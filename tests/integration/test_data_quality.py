@@ -131,9 +131,7 @@ class Damage:
 
 
 DAMAGES = [
-    Damage(
-        "positive_value", "staging.stg_account", "UPDATE {table} SET balance_amount = -0.01 WHERE account_id = 'A4'"
-    ),
+    Damage("not_negative", "staging.stg_account", "UPDATE {table} SET balance_amount = -0.01 WHERE account_id = 'A4'"),
     Damage("unique_combination_of_columns", "staging.stg_customer", "INSERT INTO {table} FROM {table} LIMIT 1"),
     Damage("not_null", "staging.stg_customer", "UPDATE {table} SET customer_name = NULL WHERE customer_id = 4"),
     Damage(
@@ -179,7 +177,7 @@ DAMAGES = [
         "UPDATE {table} SET account_type = 'checking' WHERE account_id = 'A6'",
     ),
     Damage(
-        "positive_value",
+        "not_negative",
         "marts.account_summary",
         "UPDATE {table} SET original_balance_amount = -1 WHERE account_id = 'A3'",
     ),

@@ -10,7 +10,7 @@ import duckdb
 import pytest
 from click.testing import CliRunner
 
-import scripts.transform
+import scripts.project.transform
 from scripts.pipeline import cli
 from scripts.warehouse.duckdb import DuckDBWarehouse
 from tests.feed_strategies import write_feeds
@@ -130,12 +130,12 @@ class TestOfAnEarlierVersion:
         config.write_text(text.replace("        lending_club: ", "        my-bank: "), encoding="utf-8")
         write_feeds(FIRST, tmp_path / "inputs")
         with monkeypatch.context() as patch, environment_of(tmp_path, DUCKDB_PATH=str(older)):
-            patch.setattr(scripts.transform, "PROJECT_ROOT", tmp_path / "project")
+            patch.setattr(scripts.project.transform, "PROJECT_ROOT", tmp_path / "project")
             patch.setattr("scripts.warehouse.duckdb.CATALOG", '"my-bank"')
             ended = CliRunner().invoke(cli, ["run", "--as-of", FIRST.loaded_at.isoformat()])
             assert ended.exit_code == 0, ended.output
         config.write_text(text, encoding="utf-8")
-        monkeypatch.setattr(scripts.transform, "PROJECT_ROOT", tmp_path / "project")
+        monkeypatch.setattr(scripts.project.transform, "PROJECT_ROOT", tmp_path / "project")
         # SQLMesh keeps the connection to a path for as long as the process lives.
         return older.rename(tmp_path / "bank.duckdb")
 

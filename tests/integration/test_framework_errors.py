@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from sqlmesh.core.macros import macro
 from sqlmesh.utils import UniqueKeyDict
 
-import scripts.transform
+import scripts.project.transform
 from scripts.pipeline import cli
 from scripts.warehouse.duckdb import DuckDBWarehouse
 from tests.feed_strategies import write_feeds
@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     copy_project(tmp_path / "project")
-    monkeypatch.setattr(scripts.transform, "PROJECT_ROOT", tmp_path / "project")
+    monkeypatch.setattr(scripts.project.transform, "PROJECT_ROOT", tmp_path / "project")
     # A process of its own knows SQLMesh's macros only; in this one, other tests may have read the project's.
     registered = macro.get_registry()
     own = {name: one for name, one in registered.items() if one.func.__module__.startswith("sqlmesh.")}
@@ -120,8 +120,8 @@ UNLOADABLE = {
         ("SyntaxError", "history.py, line"),
     ),
     "an unknown audit": (
-        (STAGING, "    positive_value(", "    positive_valeu("),
-        ("stg_account.sql", "Audit 'positive_valeu' is undefined"),
+        (STAGING, "    not_negative(", "    not_negatif("),
+        ("stg_account.sql", "Audit 'not_negatif' is undefined"),
     ),
     "an unknown setting": (
         ("config.yaml", "model_defaults:", "model_defauls:"),

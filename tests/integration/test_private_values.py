@@ -21,7 +21,8 @@ import scripts.ingest
 from scripts.clock import utc_now
 from scripts.errors import BlockingAuditError, FeedRefusedError, PipelineError
 from scripts.ingest import load, reader
-from scripts.pipeline import cli, finish
+from scripts.job import finish
+from scripts.pipeline import cli
 from scripts.settings import NOTHING_ALLOWED
 from tests.lab import Lab, copy_project, environment_of, lab
 
@@ -260,7 +261,7 @@ class TestFailures:
     ) -> None:
         project = tmp_path / "project"
         copy_project(project)
-        monkeypatch.setattr("scripts.transform.PROJECT_ROOT", project)
+        monkeypatch.setattr("scripts.project.transform.PROJECT_ROOT", project)
         model = project / "models" / "staging" / "stg_customer.sql"
         text = model.read_text(encoding="utf-8")
         model.write_text(

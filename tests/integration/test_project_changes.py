@@ -17,12 +17,12 @@ from click.testing import CliRunner, Result
 from sqlglot import exp
 from sqlmesh import Context
 
-import scripts.transform
+import scripts.project.transform
 from scripts.clock import end_of_window
 from scripts.errors import BlockingAuditError, FeedRefusedError
 from scripts.pipeline import cli
-from scripts.prod import prod_snapshots
-from scripts.windows import model_versions
+from scripts.project.prod import prod_snapshots
+from scripts.project.windows import model_versions
 from tests.feed_strategies import write_feeds
 from tests.lab import (
     Lab,
@@ -131,7 +131,7 @@ class Desk:
 @pytest.fixture
 def desk(story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     copy_project(tmp_path / "project")
-    monkeypatch.setattr(scripts.transform, "PROJECT_ROOT", tmp_path / "project")
+    monkeypatch.setattr(scripts.project.transform, "PROJECT_ROOT", tmp_path / "project")
     with continued(story, tmp_path / "lab") as (current, reference):
         yield Desk(current, reference, tmp_path / "project")
 
@@ -292,7 +292,7 @@ class TestRateChange:
 class TestPlanOfABranch:
     def plan(self, desk: Desk, monkeypatch: pytest.MonkeyPatch, environment: str = "branch") -> Result:
         """`make plan` in a process of its own."""
-        monkeypatch.setattr("scripts.branch.environment_of_folder", lambda *_: environment)
+        monkeypatch.setattr("scripts.project.branch.environment_of_folder", lambda *_: environment)
         desk.lab.close()
         ended = CliRunner().invoke(cli, ["plan", "--no-prompts", "--auto-apply", "--skip-tests"])
         desk.lab.open()
@@ -558,7 +558,7 @@ class TestTablesOfOthers:
     def test_in_a_database_of_the_older_system_nothing_is_written(
         self, command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("scripts.branch.environment_of_folder", lambda *_: "prod")
+        monkeypatch.setattr("scripts.project.branch.environment_of_folder", lambda *_: "prod")
         path = tmp_path / "lending_club.duckdb"
         older_systems_database(path)
         before = path.read_bytes()

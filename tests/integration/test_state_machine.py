@@ -27,14 +27,14 @@ from rich.console import Console
 from sqlglot import exp
 from sqlmesh.core.engine_adapter.base import EngineAdapter
 
-import scripts.transform
-from scripts.clock import timestamp_literal
+import scripts.project.transform
 from scripts.errors import BlockingAuditError
-from scripts.plan import plan
-from scripts.prod import PROD, prod_snapshots
+from scripts.project.console import model_name
+from scripts.project.plan import plan
+from scripts.project.prod import PROD, prod_snapshots
 from scripts.results import short_name
 from scripts.settings import load_settings
-from scripts.sqlmesh_console import model_name
+from scripts.sql import timestamp_literal
 from scripts.warehouse.duckdb import DuckDBWarehouse
 from tests.compare import assert_same_rows
 from tests.feed_strategies import feed_sequences, write_feeds
@@ -383,7 +383,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[type[LoadsAndC
     folder = tmp_path_factory.mktemp("first")
     copy_project(folder / "project")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scripts.transform, "PROJECT_ROOT", folder / "project")
+        patch.setattr(scripts.project.transform, "PROJECT_ROOT", folder / "project")
         LoadsAndChanges.project = folder / "project"
         LoadsAndChanges.story = tell(folder / "lab", [FIRST])
         yield LoadsAndChanges

@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from scripts.errors import PipelineError, first_line, for_files, reason
-from scripts.logs import keep_rows_out_of_logs
+from scripts.project.logs import keep_rows_out_of_logs
 
 MANUAL_ENABLEMENT = """An error occurred while calling o161.sql.
 : org.apache.spark.sql.delta.DeltaTableFeatureException: [DELTA_FEATURES_REQUIRE_MANUAL_ENABLEMENT] Your table schema \

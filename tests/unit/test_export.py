@@ -19,17 +19,18 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from scripts import export
+from scripts import files
 from scripts.errors import PipelineError
-from scripts.export import EXPORTED_NAMES, MANIFEST_NAME, Reflects, check_outputs, export_marts
+from scripts.outputs.export import MANIFEST_NAME, Reflects, check_outputs, export_marts
 from scripts.warehouse.duckdb import DuckDBWarehouse
+from tests.marts import MART_FILES, MARTS, OUTPUTS
 
 PROJECT = Path(__file__).resolve().parents[2]
 LOAD_1 = datetime.fromisoformat("2024-01-15 02:00:00")
 LOAD_2 = datetime.fromisoformat("2024-01-16 02:00:00.000001")
 LOAD_3 = datetime.fromisoformat("2024-01-17 02:00:00")
 REFLECTS = Reflects(LOAD_1, "dev")
-RENAMES = len(EXPORTED_NAMES) + 1
+RENAMES = len(OUTPUTS)
 
 TABLES = """
     CREATE SCHEMA landing;
@@ -108,7 +109,7 @@ class StreamedWarehouse(DuckDBWarehouse):
 
 
 def test_csv_is_the_mart_in_key_order_to_the_byte(tmp_path: Path) -> None:
-    export_marts(warehouse_with(ROWS), tmp_path, REFLECTS)
+    export_marts(warehouse_with(ROWS), MARTS, tmp_path, REFLECTS)
 
     assert (tmp_path / "account_summary.csv").read_text(encoding="utf-8") == (
         "account_id,customer_id,original_balance_amount,interest_rate_pct,annual_interest_amount,new_balance_amount,"
@@ -126,7 +127,7 @@ def test_csv_is_the_mart_in_key_order_to_the_byte(tmp_path: Path) -> None:
 
 
 def test_parquet_holds_the_same_rows_in_the_declared_types(tmp_path: Path) -> None:
-    export_marts(warehouse_with(ROWS), tmp_path, REFLECTS)
+    export_marts(warehouse_with(ROWS), MARTS, tmp_path, REFLECTS)
 
     relation = duckdb.connect().read_parquet(str(tmp_path / "account_summary.parquet"))
     assert [str(type_) for type_ in relation.types] == [
@@ -142,13 +143,13 @@ def test_parquet_holds_the_same_rows_in_the_declared_types(tmp_path: Path) -> No
 
 
 def test_manifest_describes_exactly_the_files_beside_it(tmp_path: Path) -> None:
-    exported = export_marts(warehouse_with(ROWS), tmp_path, REFLECTS)
+    exported = export_marts(warehouse_with(ROWS), MARTS, tmp_path, REFLECTS)
 
     described = manifest(tmp_path)
     assert described["schema_version"] == 2
     assert described["environment"] == "dev"
     assert described["reflects"]["loaded_at"] == "2024-01-15T02:00:00.000000Z"
-    assert [entry["name"] for entry in described["files"]] == list(EXPORTED_NAMES)
+    assert [entry["name"] for entry in described["files"]] == list(MART_FILES)
     for entry, file in zip(described["files"], exported, strict=True):
         content = (tmp_path / entry["name"]).read_bytes()
         assert (entry["bytes"], entry["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
@@ -157,7 +158,7 @@ def test_manifest_describes_exactly_the_files_beside_it(tmp_path: Path) -> None:
         )  # fmt: skip
     assert [entry["rows"] for entry in described["files"]] == [3, 3, 2, 2]
     assert described["files"][0]["columns"][2] == {"name": "original_balance_amount", "type": "DECIMAL(18,2)"}
-    assert sorted(contents(tmp_path)) == sorted([*EXPORTED_NAMES, MANIFEST_NAME])
+    assert sorted(contents(tmp_path)) == sorted(OUTPUTS)
     assert check_outputs(tmp_path) == []
 
 
@@ -165,7 +166,7 @@ def test_equal_data_gives_equal_bytes_whatever_the_engine_threads_and_batches(tm
     one, two = warehouse_with(MANY_ROWS, threads=1), warehouse_with(MANY_ROWS, threads=2)
     folders = [tmp_path / name for name in ("one", "two", "streamed")]
     for warehouse, folder in zip((one, two, StreamedWarehouse(two)), folders, strict=True):
-        export_marts(warehouse, folder, REFLECTS)
+        export_marts(warehouse, MARTS, folder, REFLECTS)
 
     expected = contents(folders[0])
     assert contents(folders[1]) == expected
@@ -181,10 +182,10 @@ def test_equal_data_gives_equal_bytes_whatever_the_engine_threads_and_batches(tm
 
 def test_second_export_touches_nothing(tmp_path: Path) -> None:
     warehouse = warehouse_with(ROWS)
-    export_marts(warehouse, tmp_path, REFLECTS)
+    export_marts(warehouse, MARTS, tmp_path, REFLECTS)
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ino) for path in tmp_path.iterdir()}
 
-    exported = export_marts(warehouse, tmp_path, REFLECTS)
+    exported = export_marts(warehouse, MARTS, tmp_path, REFLECTS)
 
     assert [file.written for file in exported] == [False] * 4
     after = {path: (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ino) for path in tmp_path.iterdir()}
@@ -193,26 +194,26 @@ def test_second_export_touches_nothing(tmp_path: Path) -> None:
 
 def test_load_that_changes_no_mart_row_changes_no_byte(tmp_path: Path) -> None:
     warehouse = warehouse_with(ROWS)
-    export_marts(warehouse, tmp_path, REFLECTS)
+    export_marts(warehouse, MARTS, tmp_path, REFLECTS)
     before = contents(tmp_path)
 
     warehouse.execute("INSERT INTO landing.load VALUES ('2024-01-16 02:00:00.000001', 0, 0, 0)")
-    export_marts(warehouse, tmp_path, Reflects(LOAD_2, "dev"))
+    export_marts(warehouse, MARTS, tmp_path, Reflects(LOAD_2, "dev"))
     assert contents(tmp_path) == before
 
     warehouse.execute("INSERT INTO landing.load VALUES ('2024-01-17 02:00:00', 0, 1, 0)")
-    export_marts(warehouse, tmp_path, Reflects(LOAD_3, "dev"))
+    export_marts(warehouse, MARTS, tmp_path, Reflects(LOAD_3, "dev"))
     assert contents(tmp_path) == before
 
 
 def test_manifest_names_the_last_load_that_changed_something(tmp_path: Path) -> None:
     warehouse = warehouse_with(ROWS)
-    export_marts(warehouse, tmp_path, REFLECTS)
+    export_marts(warehouse, MARTS, tmp_path, REFLECTS)
     warehouse.execute("INSERT INTO landing.load VALUES ('2024-01-16 02:00:00.000001', 0, 0, 1)")
     warehouse.execute("INSERT INTO landing.load VALUES ('2024-01-17 02:00:00', 0, 0, 0)")
     warehouse.execute("DELETE FROM marts.account_summary WHERE account_id = 'A10'")
 
-    exported = export_marts(warehouse, tmp_path, Reflects(LOAD_3, "dev"))
+    exported = export_marts(warehouse, MARTS, tmp_path, Reflects(LOAD_3, "dev"))
 
     assert manifest(tmp_path)["reflects"]["loaded_at"] == "2024-01-16T02:00:00.000001Z"
     assert [file.written for file in exported] == [True, True, False, False]
@@ -223,20 +224,20 @@ def test_manifest_does_not_name_a_load_that_is_yet_to_come(tmp_path: Path) -> No
     warehouse = warehouse_with(ROWS)
     warehouse.execute("INSERT INTO landing.load VALUES ('2024-01-17 02:00:00', 1, 0, 0)")
 
-    export_marts(warehouse, tmp_path, Reflects(LOAD_2, "dev"))
+    export_marts(warehouse, MARTS, tmp_path, Reflects(LOAD_2, "dev"))
     assert manifest(tmp_path)["reflects"]["loaded_at"] == "2024-01-15T02:00:00.000000Z"
 
     # A database rebuilt from earlier loads: the same rows, and a manifest of a time that it has not reached.
-    export_marts(warehouse, tmp_path, Reflects(LOAD_3, "dev"))
+    export_marts(warehouse, MARTS, tmp_path, Reflects(LOAD_3, "dev"))
     warehouse.execute("DELETE FROM marts.account_summary WHERE account_id = 'A10'")
-    export_marts(warehouse, tmp_path, Reflects(LOAD_3, "dev"))
+    export_marts(warehouse, MARTS, tmp_path, Reflects(LOAD_3, "dev"))
     assert manifest(tmp_path)["reflects"]["loaded_at"] == "2024-01-17T02:00:00.000000Z"
-    export_marts(warehouse, tmp_path, Reflects(LOAD_2, "dev"))
+    export_marts(warehouse, MARTS, tmp_path, Reflects(LOAD_2, "dev"))
     assert manifest(tmp_path)["reflects"]["loaded_at"] == "2024-01-15T02:00:00.000000Z"
 
 
 def test_empty_marts_export_as_headers(tmp_path: Path) -> None:
-    exported = export_marts(warehouse_with(""), tmp_path, Reflects(None, "dev"))
+    exported = export_marts(warehouse_with(""), MARTS, tmp_path, Reflects(None, "dev"))
 
     assert [file.row_count for file in exported] == [0] * 4
     assert (tmp_path / "customer_profile.csv").read_text(encoding="utf-8").count("\n") == 1
@@ -252,7 +253,7 @@ def test_csv_survives_text_that_needs_quotes(tmp_path: Path) -> None:
         warehouse.execute(
             f"INSERT INTO marts.customer_profile VALUES ({number}, '{quoted}', true, 1, 1, 1, '2024-01-15 02:00:00')"
         )
-    export_marts(warehouse, tmp_path, REFLECTS)
+    export_marts(warehouse, MARTS, tmp_path, REFLECTS)
 
     with (tmp_path / "customer_profile.csv").open(encoding="utf-8", newline="") as file:
         assert [row[1] for row in csv.reader(file, strict=True)][1:] == names
@@ -260,7 +261,7 @@ def test_csv_survives_text_that_needs_quotes(tmp_path: Path) -> None:
 
 def test_folder_may_have_an_awkward_name(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "it's [1] *?{a}"
-    export_marts(warehouse_with(ROWS), folder, REFLECTS)
+    export_marts(warehouse_with(ROWS), MARTS, folder, REFLECTS)
     assert check_outputs(folder) == []
 
 
@@ -269,8 +270,10 @@ import os, sys
 from datetime import datetime
 from pathlib import Path
 import duckdb
-from scripts import export
+from scripts.outputs import export
+from scripts import files
 from scripts.warehouse.duckdb import DuckDBWarehouse
+from tests.marts import MARTS
 
 database, folder, moment = sys.argv[1], sys.argv[2], sys.argv[3]
 if moment == "csv":
@@ -288,7 +291,8 @@ else:
         replace(*arguments)
     os.replace = counted
 warehouse = DuckDBWarehouse(duckdb.connect(database))
-export.export_marts(warehouse, folder, export.Reflects(datetime.fromisoformat("2024-01-16 02:00:00.000001"), "dev"))
+reflects = export.Reflects(datetime.fromisoformat("2024-01-16 02:00:00.000001"), "dev")
+export.export_marts(warehouse, MARTS, folder, reflects)
 """
 
 
@@ -298,12 +302,12 @@ def test_export_killed_at_any_moment_is_whole_after_the_next(tmp_path: Path, mom
     database = tmp_path / "tables.duckdb"
     connection = duckdb.connect(str(database))
     connection.execute(TABLES + ROWS)
-    export_marts(DuckDBWarehouse(connection), folder, REFLECTS)
+    export_marts(DuckDBWarehouse(connection), MARTS, folder, REFLECTS)
     old = contents(folder)
     connection.execute("INSERT INTO landing.load VALUES ('2024-01-16 02:00:00.000001', 0, 2, 0)")
     connection.execute("UPDATE marts.account_summary SET customer_id = 11 WHERE account_id = 'A2'")
     connection.execute("UPDATE marts.customer_profile SET customer_id = 11 WHERE customer_id = 10")
-    export_marts(DuckDBWarehouse(connection), clean, Reflects(LOAD_2, "dev"))
+    export_marts(DuckDBWarehouse(connection), MARTS, clean, Reflects(LOAD_2, "dev"))
     new = contents(clean)
     connection.close()
 
@@ -315,12 +319,12 @@ def test_export_killed_at_any_moment_is_whole_after_the_next(tmp_path: Path, mom
     renamed = 0 if moment == "csv" else int(moment) - 1
     left = contents(folder)
     assert any(".tmp-" in name for name in left)
-    for place, name in enumerate([*EXPORTED_NAMES, MANIFEST_NAME]):
+    for place, name in enumerate(OUTPUTS):
         assert left[name] == (new if place < renamed else old)[name]
     assert len(check_outputs(folder)) == renamed
 
     with duckdb.connect(str(database)) as again:
-        export_marts(DuckDBWarehouse(again), folder, Reflects(LOAD_2, "dev"))
+        export_marts(DuckDBWarehouse(again), MARTS, folder, Reflects(LOAD_2, "dev"))
     assert contents(folder) == new
 
 
@@ -339,12 +343,12 @@ def test_failed_rename_is_a_sentence_and_leaves_no_temporary_file(
 
     monkeypatch.setattr(os, "replace", replace_until)
     with pytest.raises(PipelineError, match="Free space, or set OUTPUT_PATH"):
-        export_marts(warehouse, tmp_path, REFLECTS)
-    assert sorted(contents(tmp_path)) == sorted(EXPORTED_NAMES[: failing - 1])
+        export_marts(warehouse, MARTS, tmp_path, REFLECTS)
+    assert sorted(contents(tmp_path)) == sorted(MART_FILES[: failing - 1])
     assert check_outputs(tmp_path) == [f"{tmp_path / MANIFEST_NAME} does not exist: run the export."]
 
     monkeypatch.undo()
-    export_marts(warehouse, tmp_path, REFLECTS)
+    export_marts(warehouse, MARTS, tmp_path, REFLECTS)
     assert check_outputs(tmp_path) == []
 
 
@@ -353,13 +357,14 @@ import resource, sys
 from datetime import datetime
 import duckdb
 from scripts.errors import PipelineError
-from scripts.export import Reflects, export_marts
+from scripts.outputs.export import Reflects, export_marts
 from scripts.warehouse.duckdb import DuckDBWarehouse
+from tests.marts import MARTS
 
 warehouse = DuckDBWarehouse(duckdb.connect(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 try:
-    export_marts(warehouse, sys.argv[2], Reflects(datetime.fromisoformat("2024-01-15 02:00:00"), "dev"))
+    export_marts(warehouse, MARTS, sys.argv[2], Reflects(datetime.fromisoformat("2024-01-15 02:00:00"), "dev"))
 except PipelineError as error:
     sys.exit(str(error))
 """
@@ -367,7 +372,7 @@ except PipelineError as error:
 
 def test_disk_that_fills_up_while_writing_is_a_sentence_and_changes_nothing(tmp_path: Path) -> None:
     folder, database = tmp_path / "outputs", tmp_path / "tables.duckdb"
-    export_marts(warehouse_with(ROWS), folder, REFLECTS)
+    export_marts(warehouse_with(ROWS), MARTS, folder, REFLECTS)
     before = contents(folder)
     with duckdb.connect(str(database)) as connection:
         connection.execute(TABLES + MANY_ROWS)
@@ -386,7 +391,7 @@ def test_disk_that_fills_up_while_writing_is_a_sentence_and_changes_nothing(tmp_
 def test_file_in_place_of_the_folder_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "outputs").write_text("I am a file")
     with pytest.raises(PipelineError, match="stands in the way"):
-        export_marts(warehouse_with(ROWS), tmp_path / "outputs", REFLECTS)
+        export_marts(warehouse_with(ROWS), MARTS, tmp_path / "outputs", REFLECTS)
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="no folder is read-only to the superuser")
@@ -394,7 +399,7 @@ def test_read_only_folder_is_a_sentence(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(PipelineError, match="Give this user write permission"):
-            export_marts(warehouse_with(ROWS), tmp_path, REFLECTS)
+            export_marts(warehouse_with(ROWS), MARTS, tmp_path, REFLECTS)
     finally:
         tmp_path.chmod(0o700)
 
@@ -406,16 +411,16 @@ def test_refused_write_names_the_remedy(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(PipelineError, match="Give this user write permission there, or set OUTPUT_PATH"):
-        export_marts(warehouse_with(ROWS), tmp_path, REFLECTS)
+        export_marts(warehouse_with(ROWS), MARTS, tmp_path, REFLECTS)
 
 
 @pytest.mark.parametrize("fault", [{"fail_after": 100_000}, {"end_after": 100_000}])
 def test_rows_that_stop_coming_change_no_file(tmp_path: Path, fault: dict[str, int]) -> None:
-    export_marts(warehouse_with(ROWS), tmp_path, REFLECTS)
+    export_marts(warehouse_with(ROWS), MARTS, tmp_path, REFLECTS)
     before = contents(tmp_path)
 
     with pytest.raises(PipelineError) as caught:
-        export_marts(StreamedWarehouse(warehouse_with(MANY_ROWS), **fault), tmp_path, REFLECTS)
+        export_marts(StreamedWarehouse(warehouse_with(MANY_ROWS), **fault), MARTS, tmp_path, REFLECTS)
 
     expected = "the server hung up" if "fail_after" in fault else "has 300007 rows, of which 135001 arrived"
     assert expected in str(caught.value)
@@ -426,12 +431,12 @@ def test_missing_mart_is_a_sentence(tmp_path: Path) -> None:
     warehouse = warehouse_with(ROWS)
     warehouse.execute("DROP TABLE marts.customer_profile")
     with pytest.raises(PipelineError, match="customer_profile does not exist"):
-        export_marts(warehouse, tmp_path, REFLECTS)
+        export_marts(warehouse, MARTS, tmp_path, REFLECTS)
     assert contents(tmp_path) == {}
 
 
 def test_check_finds_what_was_changed_removed_or_spoilt(tmp_path: Path) -> None:
-    export_marts(warehouse_with(ROWS), tmp_path, REFLECTS)
+    export_marts(warehouse_with(ROWS), MARTS, tmp_path, REFLECTS)
     changed = tmp_path / "account_summary.csv"
     changed.write_bytes(changed.read_bytes().replace(b"400.00", b"400.01"))
     (tmp_path / "customer_profile.parquet").unlink()
@@ -446,12 +451,12 @@ def test_check_finds_what_was_changed_removed_or_spoilt(tmp_path: Path) -> None:
 
 def test_atomic_write_keeps_the_old_file_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
-    export.write_atomically(path, b"old")
+    files.write_atomically(path, b"old")
 
     def refuse(_: int) -> None:
         raise OSError(errno.EIO, "no")
 
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(OSError, match="no"):
-        export.write_atomically(path, b"new")
+        files.write_atomically(path, b"new")
     assert contents(tmp_path) == {"file": b"old"}

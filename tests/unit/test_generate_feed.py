@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from scripts.feeds import ACCOUNT, CUSTOMER, Feed
-from scripts.generate_feed import DAYS_AWAY, FeedPlan, main, write_feeds
+from tools.generate_feed import DAYS_AWAY, FeedPlan, main, write_feeds
 
 ACCOUNTS = 20_000
 CLEAN = {

@@ -324,6 +324,16 @@ def test_grain_statement_may_stand_anywhere_in_the_description() -> None:
     assert violations(GrainStated, model(description=description)) == []
 
 
+def test_exported_mart_without_a_grain_in_its_header_is_flagged() -> None:
+    """Its files could not be sorted."""
+    header = "owner data_platform, tags (marts, export)"
+    assert violations(GrainStated, model("marts.account_summary", header=header)) == [
+        "Model marts.account_summary is tagged `export` and has no `grain` in its header: the rows of its files would "
+        "be in no order. Name the columns there that are unique together."
+    ]
+    assert violations(GrainStated, model("marts.account_summary", header=f"{header}, grain (account_id)")) == []
+
+
 def test_model_without_owner_or_tags_is_flagged() -> None:
     assert violations(OwnedAndTagged, model(header="")) == [
         "Model staging.stg_account has no owner. Set `owner` in its header.",

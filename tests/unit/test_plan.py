@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.branch import environment_of, environment_of_folder, refuse_deploy_from_another_branch
 from scripts.errors import DeployRefusedError, SettingsError
+from scripts.project.branch import environment_of, environment_of_folder, refuse_deploy_from_another_branch
 
 PRODUCTION = ("main", "master")
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlglot import exp
 
-from scripts.published_schema import Columns, broken_promises, holds_all_of
+from scripts.project.published_schema import Columns, broken_promises, holds_all_of
 
 SUMMARY = {
     "account_id": "TEXT",

@@ -16,9 +16,9 @@ import pytest
 import sqlglot
 from rich.console import Console
 
+from scripts import wording as text
 from scripts.errors import PipelineError
 from scripts.report import figures, quality_report
-from scripts.report import wording as text
 from scripts.report.html import render_html
 from scripts.report.quality_report import build_report, latest_report, latest_report_path, print_report, write_report
 from scripts.results import AuditOutcome, ExportedFile, FeedLoad, ModelOutcome, Removal, RunRecord
@@ -41,6 +41,11 @@ TABLES = """
     );
     CREATE TABLE landing.load (loaded_at TIMESTAMP, feed VARCHAR);
     CREATE TABLE landing.unseen (loaded_at TIMESTAMP, feed VARCHAR, record_key VARCHAR);
+    CREATE TABLE landing.run (finished_at TIMESTAMP, model_versions VARCHAR);
+    INSERT INTO landing.run VALUES
+      ('2024-01-15', '["\\"c\\".\\"marts\\".\\"dropped_since\\" 1"]'),
+      ('2024-01-16', '["\\"c\\".\\"marts\\".\\"account_summary\\" 2", "\\"c\\".\\"marts\\".\\"customer_profile\\" 3",
+        "\\"c\\".\\"staging\\".\\"stg_account\\" 4"]');
     CREATE TABLE staging.stg_customer (
       customer_id BIGINT, customer_name VARCHAR, has_loan_flag BOOLEAN, is_deleted_flag BOOLEAN, loaded_at TIMESTAMP
     );
@@ -442,9 +447,11 @@ def test_no_name_and_no_balance_reaches_the_report(lab: Lab, tmp_path: Path) -> 
 
     path = write_report(build_report(run_record(), lab.warehouse), tmp_path)
 
-    for output in (path.read_text(), path.with_suffix(".html").read_text(), printed(latest_report(tmp_path), 200)):
+    files = (path.read_text(), path.with_suffix(".html").read_text())
+    for output in files:
         assert "A1" in output  # the report is not merely empty
         assert "Xxxxxxx Xxxxx" in output
+    for output in (*files, printed(latest_report(tmp_path), 200)):
         assert NAME not in output
         assert BALANCE not in output
 
@@ -618,13 +625,7 @@ def test_console_form_fits_the_width_and_tells_the_figures(lab: Lab, width: int)
         "1 account not seen in a file with unreadable lines.",
         "206 rows read from 2 files: 20 new, 40 changed, 140 unchanged, 6 duplicate; 4 lines rejected; 8 keys gone.",
         "file rows new changed unchanged duplicate rejected gone Customer.csv 103 10 20 70 3 2 4",
-        "1 account not seen in a file with unreadable lines A9",
-        "balance missing: 1 key A1",
-        "1 account on an older version A1",
-        "1 account held back: customer never known A1",
-        "snap_customer 1 1 0 1.00 1 0",
-        "ingest 500 ms",
-        "marts.x 1.5 s",
+        "account_summary 0 rows · customer_profile 0 rows · 2 tests passed",
     ):
         assert words in re.sub(r"\s+", " ", output)
 

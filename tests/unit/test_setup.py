@@ -296,3 +296,34 @@ def test_ci_runs_tests_then_linting_then_the_databricks_rehearsal() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     assert re.findall(r"^make (\S+)$", script.read_text(encoding="utf-8"), re.M) == ["test", "lint", "test-databricks"]
+
+
+class TestDocuments:
+    """What comments and pages send a reader to is there."""
+
+    PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+
+    def headings(self, page: Path) -> set[str]:
+        return set(re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE))
+
+    def test_sections_that_comments_name_are_there(self) -> None:
+        named = []
+        for path in subprocess.run(
+            ["git", "ls-files", "*.py", "*.sql"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split():
+            text = (ROOT / path).read_text(encoding="utf-8")
+            for page, sections in re.findall(r"\((docs/\w+\.md)((?:,\s+\"[^\"]+\")+)\)", text):
+                named += [(path, page, section) for section in re.findall(r"\"([^\"]+)\"", sections)]
+        assert len({path for path, *_ in named}) > 5, "they are not found any more: this proves nothing"
+        missing = [one for one in named if one[2] not in self.headings(ROOT / one[1])]
+        assert not missing
+
+    @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+    def test_files_that_pages_name_are_there(self, page: Path) -> None:
+        text = page.read_text(encoding="utf-8")
+        linked = [page.parent / target for target in re.findall(r"\]\((?!http)([^)#]+)\)", text)]
+        shown = re.findall(
+            r"`((?:scripts|models|tests|docs|macros|linter|seeds|audits|materializations)/[\w./]*)`", text
+        )
+        missing = [str(path) for path in (*linked, *(ROOT / name for name in shown)) if not path.exists()]
+        assert not missing

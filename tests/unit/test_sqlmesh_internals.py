@@ -34,8 +34,8 @@ from sqlmesh.utils.concurrency import NodeExecutionFailedError
 from sqlmesh.utils.errors import AuditError
 
 from materializations import merge_with_removals, scd_type_2
-from scripts import sqlmesh_internals
-from scripts.sqlmesh_console import RunConsole
+from scripts.project import internals as sqlmesh_internals
+from scripts.project.console import RunConsole
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {
@@ -224,11 +224,11 @@ def test_a_first_insert_hands_over_what_that_of_sqlmesh_does(
 # -------------------------------------------------------------------------------------------------------- signatures
 
 STRATEGY = "materializations/: compare with SQLMesh's class and bring our strategies in line"
-WINDOWS = "scripts/windows.py: else loads are missed, or windows that are not proven stay on record"
-RESTORE = "scripts/restore.py: else dropped views and tables are not made again"
-RUN = "scripts/transform.py: else prod is not deployed whole, or the hour under way is not run"
+WINDOWS = "scripts/project/windows.py: else loads are missed, or windows that are not proven stay on record"
+RESTORE = "scripts/project/restore.py: else dropped views and tables are not made again"
+RUN = "scripts/project/transform.py: else prod is not deployed whole, or the hour under way is not run"
 USED: list[tuple[Callable[..., Any], list[str], str]] = [
-    (evaluator._evaluation_strategy, ["snapshot", "adapter"], "scripts/sqlmesh_internals.py: the choice of strategy"),
+    (evaluator._evaluation_strategy, ["snapshot", "adapter"], "scripts/project/internals.py: the choice of strategy"),
     *(
         (getattr(strategy, method), parameters, STRATEGY)
         for strategy in (evaluator.SCDType2Strategy, evaluator.IncrementalByUniqueKeyStrategy)
@@ -282,7 +282,7 @@ def test_sqlmesh_takes_what_we_hand_over(used: Callable[..., Any], parameters: l
 
 def test_an_audits_result_says_what_reports_show() -> None:
     missing = {"audit", "audit_args", "blocking", "count", "query", "skipped"} - set(AuditResult.all_fields())
-    assert not missing, f"SQLMesh's AuditResult lacks {sorted(missing)}: _outcome of scripts/transform.py reads them."
+    assert not missing, f"SQLMesh's AuditResult lacks {sorted(missing)}: scripts/project/transform.py reads them."
 
 
 def test_a_snapshot_keeps_what_windows_are_judged_by() -> None:
@@ -293,7 +293,7 @@ def test_a_snapshot_keeps_what_windows_are_judged_by() -> None:
 
 def test_an_environment_says_whether_its_plan_was_finished() -> None:
     assert "finalized_ts" in Environment.all_fields(), (
-        "SQLMesh's Environment has no finalized_ts: Project.is_planned of scripts/transform.py sees by it that a "
+        "SQLMesh's Environment has no finalized_ts: Project.is_planned (scripts/project/) sees by it that a "
         "killed plan has to be finished."
     )
 
@@ -307,7 +307,7 @@ def test_the_console_is_called_as_ours_is_written(method: str) -> None:
     ours = [one.name for one in parameters if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
     theirs = list(inspect.signature(getattr(NoopConsole, method)).parameters)
     assert ours == theirs[: len(ours)], (
-        f"SQLMesh's Console.{method} takes {theirs}; RunConsole of scripts/sqlmesh_console.py was written for {ours}. "
+        f"SQLMesh's Console.{method} takes {theirs}; RunConsole of scripts/project/console.py was written for {ours}. "
         "Else a run prints no line per model, or the failed audit is missing from its message."
     )
 
@@ -366,7 +366,7 @@ def test_a_database_file_has_one_adapter(tmp_path: Path) -> None:
     adapter = config.create_engine_adapter()
     try:
         assert config.create_engine_adapter() is adapter, (
-            "SQLMesh makes another adapter for an open file: Project._attach_state of scripts/transform.py opens "
+            "SQLMesh makes another adapter for an open file: Project._attach_state (scripts/project/) opens "
             "the state before SQLMesh does, which would take a file in use for an empty one; now both open it."
         )
     finally:
@@ -376,4 +376,4 @@ def test_a_database_file_has_one_adapter(tmp_path: Path) -> None:
 def test_the_plan_command_has_the_options_of_make_plan() -> None:
     options = {option for parameter in plan_command.params for option in parameter.opts}
     missing = {"--run", "--ignore-cron", "--execution-time"} - options
-    assert not missing, f"`sqlmesh plan` has no {sorted(missing)}: scripts/plan.py hands them over."
+    assert not missing, f"`sqlmesh plan` has no {sorted(missing)}: scripts/project/plan.py hands them over."

@@ -1,4 +1,4 @@
-"""Made-up daily feeds of any size: `python -m scripts.generate_feed --accounts 1000000 --days 3 --out DIR`.
+"""Made-up daily feeds of any size: `python -m tools.generate_feed --accounts 1000000 --days 3 --out DIR`.
 
 Every field is a pure function of (seed, key, day), worked out by DuckDB from hashes and whole numbers and streamed to
 the file in key order. So equal arguments give equal bytes, whatever the number of threads (with the DuckDB release that
@@ -17,6 +17,7 @@ import click
 import duckdb
 
 from scripts.feeds import ACCOUNT, CUSTOMER, Feed
+from scripts.sql import text_literal
 
 PARTS_PER_MILLION = 1_000_000
 # Of the keys that differ from one day to the next, nine in ten changed; the others came or left in equal parts.
@@ -116,13 +117,12 @@ def feed_statement(plan: FeedPlan, feed: Feed, day: int, path: Path) -> str:
     """
     lines = _account_lines(plan) if feed is ACCOUNT else _customer_lines()
     header = ",".join(feed.header)
-    target = str(path).replace("'", "''")
     return f"""
         COPY (
             WITH living AS ({_living_keys(plan, feed, day)}),
             {lines}
             SELECT line AS "{header}" FROM line
-        ) TO '{target}' (FORMAT csv, HEADER true, DELIMITER '\x1f', QUOTE '', ESCAPE '', USE_TMP_FILE true)
+        ) TO {text_literal(path)} (FORMAT csv, HEADER true, DELIMITER '\x1f', QUOTE '', ESCAPE '', USE_TMP_FILE true)
     """
 
 
@@ -272,7 +272,7 @@ def _account_lines(plan: FeedPlan) -> str:
 
 def _pick(names: tuple[str, ...], number: str) -> str:
     """SQL that takes one of `names` by a whole number."""
-    listed = ", ".join("'" + name.replace("'", "''") + "'" for name in names)
+    listed = ", ".join(text_literal(name) for name in names)
     return f"[{listed}][1 + ({number} % {len(names)})::INTEGER]"
 
 
@@ -334,7 +334,7 @@ def main(
 
     \b
     Load the days in order:
-        python -m scripts.generate_feed --accounts 100000 --days 2 --out data/generated
+        python -m tools.generate_feed --accounts 100000 --days 2 --out data/generated
         python -m scripts.pipeline run --inputs data/generated/2024-01-01 --as-of 2024-01-01T02:00:00
         python -m scripts.pipeline run --inputs data/generated/2024-01-02 --as-of 2024-01-02T02:00:00
     """

@@ -16,10 +16,11 @@ from io import StringIO
 from sqlmesh import Context
 from sqlmesh.core.model import SeedModel
 
-from scripts import windows
-from scripts.clock import end_of_window, timestamp_literal
+from scripts.clock import end_of_window
 from scripts.ingest.load import FIRST_LOAD_AT, last_loaded_at
-from scripts.prod import prod_versions
+from scripts.project import windows
+from scripts.project.prod import prod_versions
+from scripts.sql import row_literal
 from scripts.warehouse import Warehouse
 
 RATES = "reference.interest_rate_tier"
@@ -69,4 +70,4 @@ def _time_of_change(warehouse: Warehouse, last_change: datetime | None) -> datet
 
 
 def _note(warehouse: Warehouse, changed_at: datetime, rates: str) -> None:
-    warehouse.execute(f"INSERT INTO landing.rate_change VALUES ({timestamp_literal(changed_at)}, '{rates}')")
+    warehouse.execute(f"INSERT INTO landing.rate_change VALUES {row_literal([changed_at, rates])}")

@@ -1,5 +1,5 @@
 AUDIT (
-  name positive_value,
+  name not_negative,
   defaults (
     condition = TRUE
   )

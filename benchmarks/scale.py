@@ -1,4 +1,4 @@
-"""How long and how much memory the job takes at size: `python -m scripts.scale --accounts 5000000`.
+"""How long and how much memory the job takes at size: `python -m benchmarks.scale --accounts 5000000`.
 
 Three runs of the whole job, each in a process of its own: a first load, a day on which `--change` of the keys differ,
 and that same day's feed once more. Nothing of it touches the project's own database, exports or reports.
@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.errors import PipelineError
-from scripts.generate_feed import FeedPlan, write_feeds
+from tools.generate_feed import FeedPlan, write_feeds
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 LOADED_AT = time(2)
@@ -66,7 +66,7 @@ def cases(feeds: Path, change: str) -> list[Case]:
     if len(days) < 2:
         raise PipelineError(
             f"{feeds} holds {len(days)} daily feeds (folders named YYYY-MM-DD), and two are needed. Make them with "
-            f"`python -m scripts.generate_feed --accounts 1000000 --days 2 --out {feeds}`."
+            f"`python -m tools.generate_feed --accounts 1000000 --days 2 --out {feeds}`."
         )
     first, second = days[:2]
     first_at = datetime.combine(date.fromisoformat(first.name), LOADED_AT)
@@ -154,7 +154,7 @@ def _seconds(seconds: float | None) -> str:
 @click.option(
     "--feeds",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Use the daily feeds of this folder (from scripts.generate_feed) and make none.",
+    help="Use the daily feeds of this folder (from tools.generate_feed) and make none.",
 )
 @click.option(
     "--scratch",

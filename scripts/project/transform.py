@@ -22,16 +22,17 @@ from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.utils import yaml
 from sqlmesh.utils.errors import LinterError, SQLMeshError
 
-from scripts import restore, windows
-from scripts.audits import chosen
 from scripts.errors import BlockingAuditError, DeployRefusedError, PipelineError, reason
 from scripts.feeds import Feed
-from scripts.prod import PROD, prod_snapshots, prod_versions
-from scripts.rate_changes import note_rate_change
+from scripts.outputs.marts import Mart, exported_marts
+from scripts.project import restore, windows
+from scripts.project.audits import chosen
+from scripts.project.console import RunConsole, model_name
+from scripts.project.internals import audits_shown_to, fork_no_processes
+from scripts.project.prod import PROD, prod_snapshots, prod_versions
+from scripts.project.rate_changes import note_rate_change
 from scripts.results import LAYERS, AuditOutcome, RunRecord, short_name
 from scripts.settings import PROJECT_ROOT, Settings
-from scripts.sqlmesh_console import RunConsole, model_name
-from scripts.sqlmesh_internals import audits_shown_to, fork_no_processes
 from scripts.warehouse import Warehouse
 from scripts.warehouse.duckdb import DuckDBWarehouse, not_opened
 from scripts.warehouse.lock import once_free
@@ -62,6 +63,16 @@ class Project:
         if self._settings.gateway == "duckdb":
             return DuckDBWarehouse.beside(self.context.engine_adapter.connection)
         return open_warehouse(self._settings)
+
+    @property
+    def marts(self) -> tuple[Mart, ...]:
+        """The exported marts as this folder declares them."""
+        return exported_marts(self.context.models.values())
+
+    @property
+    def marts_of_prod(self) -> tuple[Mart, ...]:
+        """The exported marts that prod has."""
+        return exported_marts(snapshot.model for snapshot in prod_snapshots(self.context) if snapshot.is_model)
 
     def close(self) -> None:
         self.context.close()

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from scripts.clock import timestamp_literal
 from scripts.errors import BlockingAuditError
 from scripts.feeds import FEEDS, Feed
+from scripts.sql import timestamp_literal
 from scripts.warehouse import Warehouse
 
 

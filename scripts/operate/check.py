@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from scripts.errors import PipelineError, first_line
-from scripts.ownership import refuse_foreign_objects
 from scripts.settings import Settings, databricks_of
 from scripts.warehouse import Warehouse
 from scripts.warehouse.open import open_warehouse
+from scripts.warehouse.ownership import refuse_foreign_objects
 from scripts.warehouse.reachable import Step, reach_steps
 
 _READABLE = "Check that the tables' names can be read: information_schema of the database or catalog."
@@ -63,7 +63,7 @@ def _duckdb_steps(settings: Settings) -> Iterator[Step]:
 
 
 def _databricks_steps(settings: Settings) -> Iterator[Step]:
-    from scripts.publish import check_target
+    from scripts.outputs.publish import check_target
     from scripts.warehouse.databricks import DatabricksWarehouse
 
     target = databricks_of(settings)
@@ -103,7 +103,10 @@ def _databricks_steps(settings: Settings) -> Iterator[Step]:
         return f"{target.catalog}.{'.'.join(target.volume)}: a file sent, read ({answer}) and removed"
 
     def publish() -> str:
-        check_target(warehouses[0], target, replace=False)
+        from scripts.project.transform import open_project
+
+        with closing(open_project(settings, Console(quiet=True))) as project:
+            check_target(warehouses[0], target, project.marts, replace=False)
         warehouses[0].execute(f"CREATE SCHEMA IF NOT EXISTS {target.schema}")
         make_table(target.schema)
         return f"{target.catalog}.{target.schema}: nothing is in the way of the marts"
@@ -128,12 +131,12 @@ def _databricks_steps(settings: Settings) -> Iterator[Step]:
             volume,
             f"Grant CREATE VOLUME in schema {target.volume[0]}, or READ and WRITE on DATABRICKS_VOLUME.",
         )
+        yield _state_step(settings)
         yield Step(
             "publish",
             publish,
             f"Grant CREATE TABLE and SELECT in schema {target.schema} to this identity, or set DATABRICKS_SCHEMA.",
         )
-        yield _state_step(settings)
     finally:
         for warehouse in warehouses:
             warehouse.close()
@@ -147,7 +150,7 @@ def _tables(warehouse: Warehouse, settings: Settings) -> str:
 
 def _state_step(settings: Settings) -> Step:
     def state() -> str:
-        from scripts.transform import open_project
+        from scripts.project.transform import open_project
 
         project = open_project(settings, Console(quiet=True))
         try:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from scripts.errors import DeployRefusedError, SettingsError
-from scripts.prod import PROD
+from scripts.project.prod import PROD
 
 
 def environment_of(branch: str, production: Collection[str], others: Collection[str] = ()) -> str:

@@ -10,18 +10,17 @@ import duckdb
 from rich.console import Console
 from rich.markup import escape
 
+from scripts import wording
 from scripts.errors import PipelineError
-from scripts.export import check_outputs, outdated
 from scripts.feeds import FEEDS, Feed
-from scripts.ownership import refuse_foreign_objects
-from scripts.reconcile import ledger_differences, ledger_remedy, missing_loads
-from scripts.report import wording
-from scripts.report.figures import held_back, not_seen, quarantine_now
+from scripts.outputs.export import check_outputs, outdated
+from scripts.reconcile.landed_rows import ledger_differences, ledger_remedy, missing_loads
+from scripts.report.figures import held_back, marts_of_prod, model_versions, not_seen, quarantine_now
 from scripts.report.quality_report import latest_report, latest_report_path
-from scripts.results import versions_by_name
 from scripts.settings import Settings
 from scripts.warehouse import Warehouse
 from scripts.warehouse.open import open_warehouse
+from scripts.warehouse.ownership import refuse_foreign_objects
 
 
 @dataclass(frozen=True)
@@ -124,14 +123,19 @@ def _models(warehouse: Warehouse) -> Iterable[Finding]:
     held = held_back(warehouse)
     accounts = wording.count(held["count"], "valid account", "valid accounts")
     yield Finding("held back", f"{accounts} without a customer: unknown or gone")
-    for mart in ("account_summary", "customer_profile"):
-        ((rows, newest),) = warehouse.fetch(f"SELECT COUNT(*), MAX(calculated_at) FROM marts.{mart}")
-        rows_text = wording.count(rows, "row", "rows")
-        since = f", the newest calculated at {newest} UTC" if newest else ""
-        yield Finding(f"marts.{mart}", rows_text + since)
+    for mart in marts_of_prod(warehouse):
+        yield _mart(warehouse, mart)
     # Last: a database of before this table has it from its next run on.
     for feed in FEEDS:
         yield _not_seen(warehouse, feed)
+
+
+def _mart(warehouse: Warehouse, mart: str) -> Finding:
+    dated = "calculated_at" in warehouse.relation(f"SELECT * FROM {mart} LIMIT 0").columns
+    newest = "MAX(calculated_at)" if dated else "NULL"
+    ((rows, since),) = warehouse.fetch(f"SELECT COUNT(*), {newest} FROM {mart}")
+    text = wording.count(rows, "row", "rows")
+    return Finding(mart, f"{text}, the newest calculated at {since} UTC" if since else text)
 
 
 def _quarantine(warehouse: Warehouse, feed: Feed) -> Finding:
@@ -149,8 +153,7 @@ def _not_seen(warehouse: Warehouse, feed: Feed) -> Finding:
 
 
 def _exports(warehouse: Warehouse, settings: Settings) -> Finding:
-    ran = warehouse.fetch("SELECT model_versions FROM landing.run ORDER BY finished_at DESC LIMIT 1")
-    models = versions_by_name(ran[0][0]) if ran else {}
-    wrong = check_outputs(settings.output_path) or outdated(warehouse, settings.output_path, models)
+    wrong = check_outputs(settings.output_path)
+    wrong = wrong or outdated(warehouse, settings.output_path, model_versions(warehouse))
     remedy = f"{' '.join(wrong)} Run `python -m scripts.pipeline export`." if wrong else ""
     return Finding("exports", f"{settings.output_path}", remedy)

@@ -9,7 +9,7 @@ from sqlmesh import Context
 from sqlmesh.core.model import Model
 
 from scripts.errors import DeployRefusedError
-from scripts.prod import prod_snapshots
+from scripts.project.prod import prod_snapshots
 
 PUBLISHED_LAYERS = ("snapshots", "marts")
 # Each holds every value of those before it, exactly.

@@ -1,4 +1,4 @@
-"""The sample through a real Databricks workspace, beside DuckDB: `python -m scripts.smoke_databricks`.
+"""The sample through a real Databricks workspace, beside DuckDB: `python -m tools.smoke_databricks`.
 
 The names of the schemas are fixed by the layers, so this works only in a catalog that holds none of them yet, and
 refuses any other: it can't touch tables that somebody uses. It removes every schema that it made, also after a failure.
@@ -27,14 +27,14 @@ from rich.markup import escape
 
 from macros.landing import LANDING_TABLES
 from scripts.errors import PipelineError, SettingsError
-from scripts.export import MANIFEST_NAME, MARTS
 from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS
 from scripts.ingest.sample import SAMPLE
-from scripts.ownership import LAYERS, PHYSICAL_PREFIX, SCHEMAS
-from scripts.pipeline import Job, job
+from scripts.job import Job, job
+from scripts.outputs.export import MANIFEST_NAME
 from scripts.settings import NOTHING_ALLOWED, databricks_of, load_settings
 from scripts.warehouse import Warehouse
 from scripts.warehouse.databricks import DatabricksWarehouse
+from scripts.warehouse.ownership import LAYERS, PHYSICAL_PREFIX, SCHEMAS
 
 PREFIX = "lending_club_smoke_"
 FIRST_AT, SECOND_AT = datetime(2024, 1, 15, 2), datetime(2024, 1, 16, 2, 0, 0, 1)
@@ -168,7 +168,7 @@ def publish_and_check(current: Job, outcome: Outcome) -> None:
     databricks = databricks_of(current.settings)
     reader = DatabricksWarehouse(databricks)
     try:
-        for mart in MARTS:
+        for mart in current.project.marts_of_prod:
             table = f"{databricks.schema}.{mart.name}"
             check_same(table, outcome.tables[f"marts.{mart.name}"], Rows.read(reader, table))
     finally:

@@ -1,8 +1,8 @@
 """SQLMesh's record of the windows that are processed: everything that this project edits in it stands here.
 
 SQLMesh keeps windows per name, version and identifier of a model, those of branches and of branches that were dropped
-included, and looks at no recorded window twice. Rows are exact however often a window is processed (design: "What a run
-guarantees"), so windows may always be taken off the record. To put one on it needs proof.
+included, and looks at no recorded window twice. Rows are exact however often a window is processed, so windows may
+always be taken off the record. To put one on it needs proof.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.core.snapshot.definition import SnapshotIdAndVersionLike, SnapshotIntervals
 from sqlmesh.utils.date import to_timestamp
 
-from scripts.clock import from_milliseconds, hour_of, timestamp_literal, utc_now
-from scripts.prod import prod_snapshots, prod_versions
+from scripts.clock import from_milliseconds, hour_of, utc_now
+from scripts.project.prod import prod_snapshots, prod_versions
+from scripts.sql import row_literal, timestamp_literal
 from scripts.warehouse import Warehouse
 
 _END_OF_TIME = to_timestamp("9999-01-01")
@@ -89,9 +90,9 @@ def record_run(
     context: Context, warehouse: Warehouse, run_id: str, started_at: datetime, execution_time: datetime
 ) -> None:
     """Notes in `landing.run` that prod's models hold all up to a time, audited and reconciled; repeating it is safe."""
+    run = row_literal([run_id, started_at, utc_now(), execution_time, model_versions(context)])
     warehouse.execute(
-        f"INSERT INTO landing.run SELECT '{run_id}', {timestamp_literal(started_at)}, {timestamp_literal(utc_now())}, "
-        f"{timestamp_literal(execution_time)}, '{model_versions(context)}' "
+        f"INSERT INTO landing.run SELECT * FROM (VALUES {run}) AS ended "
         f"WHERE NOT EXISTS (SELECT 1 FROM landing.run WHERE run_id = '{run_id}')"
     )
 
@@ -149,6 +150,7 @@ def _ends_after(snapshot: Snapshot, start: int) -> bool:
 
 def _loads_between(warehouse: Warehouse, start: datetime, end: datetime) -> int:
     ((count,),) = warehouse.fetch(
-        f"SELECT COUNT(*) FROM landing.load WHERE loaded_at >= TIMESTAMP '{start}' AND loaded_at < TIMESTAMP '{end}'"
+        f"SELECT COUNT(*) FROM landing.load "
+        f"WHERE loaded_at >= {timestamp_literal(start)} AND loaded_at < {timestamp_literal(end)}"
     )
     return int(count)

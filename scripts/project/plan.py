@@ -12,16 +12,17 @@ from sqlmesh import Context
 from sqlmesh.cli.main import plan as sqlmesh_plan
 from sqlmesh.core.console import configure_console, get_console
 
-from scripts import windows
-from scripts.agreement import refuse_disagreement
-from scripts.clock import end_of_window, timestamp_literal, utc_now
+from scripts import wording
+from scripts.clock import end_of_window, utc_now
 from scripts.ingest.load import last_loaded_at
-from scripts.prod import PROD
-from scripts.published_schema import refuse_broken_promises
-from scripts.reconcile import reconcile
-from scripts.report import wording
+from scripts.project import windows
+from scripts.project.prod import PROD
+from scripts.project.published_schema import refuse_broken_promises
+from scripts.project.transform import Project, open_project
+from scripts.reconcile.agreement import refuse_disagreement
+from scripts.reconcile.landed_rows import reconcile
 from scripts.settings import Settings
-from scripts.transform import Project, open_project
+from scripts.sql import timestamp_literal
 from scripts.warehouse import Warehouse
 
 

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable
 from sqlmesh.core.snapshot import Snapshot
 
 from scripts.errors import WrongUsageError
+from scripts.project.console import model_name
 from scripts.results import LAYERS
-from scripts.sqlmesh_console import model_name
 
 
 def chosen(snapshots: Iterable[Snapshot], models: Collection[str], audits: Collection[str]) -> list[Snapshot]:

@@ -1,4 +1,4 @@
-"""Writes the marts to files: `account_summary` and `customer_profile` as Parquet and CSV, and the manifest last.
+"""Writes the marts to files, each as Parquet and CSV, and the manifest last.
 
 Equal data gives equal bytes, whichever engine holds the marts: rows come ordered by key, in row groups of a fixed
 size, cast to the declared types, and a DuckDB connection of the export's own writes them with one thread.
@@ -12,7 +12,6 @@ sha256 is not the manifest's (`check_outputs` finds them); the next export compl
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -29,56 +28,21 @@ from uuid import uuid4
 import duckdb
 import pyarrow as pa
 
-from scripts.agreement import NOTHING, Sums, Tier, sums_by_tier, sums_of_mart, sums_query, tiers_of
 from scripts.errors import PipelineError, first_line
+from scripts.files import sha256_of, sync_folder, write_atomically
+from scripts.outputs.marts import Mart
+from scripts.reconcile.agreement import NOTHING, Sums, Tier, sums_by_tier, sums_of_mart, sums_query, tiers_of
 from scripts.results import ExportedFile
+from scripts.sql import path_literal, text_literal, timestamp_literal
 from scripts.warehouse import Warehouse
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_SCHEMA_VERSION = 2
 ROW_GROUP_ROWS = 122_880
-_READ_BYTES = 1 << 20
-_WIDE_MONEY = ("DECIMAL(19,2)", "DECIMAL(28,2)")
-
-
-@dataclass(frozen=True)
-class Mart:
-    """A mart that is exported: its key, by which it is sorted, and its columns with their declared types."""
-
-    name: str
-    key: str
-    columns: tuple[tuple[str, str], ...]
-
-
-MARTS = (
-    Mart(
-        "account_summary",
-        "account_id",
-        (
-            ("account_id", "VARCHAR"),
-            ("customer_id", "BIGINT"),
-            ("original_balance_amount", "DECIMAL(18,2)"),
-            ("interest_rate_pct", "DECIMAL(6,4)"),
-            ("annual_interest_amount", "DECIMAL(18,2)"),
-            ("new_balance_amount", "DECIMAL(19,2)"),
-            ("calculated_at", "TIMESTAMP"),
-        ),
-    ),
-    Mart(
-        "customer_profile",
-        "customer_id",
-        (
-            ("customer_id", "BIGINT"),
-            ("customer_name", "VARCHAR"),
-            ("has_loan_flag", "BOOLEAN"),
-            ("total_accounts_count", "BIGINT"),
-            ("total_balance_amount", "DECIMAL(28,2)"),
-            ("total_annual_interest_amount", "DECIMAL(28,2)"),
-            ("calculated_at", "TIMESTAMP"),
-        ),
-    ),
-)
-EXPORTED_NAMES = tuple(f"{mart.name}.{suffix}" for mart in MARTS for suffix in ("parquet", "csv"))
+# The mart that the manifest's sums by rate are of.
+_SUMMED = "account_summary"
+_DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
+_DIGITS_OF_64_BITS = 18
 
 
 @dataclass(frozen=True)
@@ -110,7 +74,9 @@ class _Draft:
     sha256: str
 
 
-def export_marts(warehouse: Warehouse, output_path: str | Path, reflects: Reflects) -> list[ExportedFile]:
+def export_marts(
+    warehouse: Warehouse, marts: Sequence[Mart], output_path: str | Path, reflects: Reflects
+) -> list[ExportedFile]:
     """Brings the files under `output_path` to the marts' present rows and returns them, manifest not counted.
 
     A file that already holds exactly these bytes is left alone, and so is the manifest when it describes these files:
@@ -124,23 +90,24 @@ def export_marts(warehouse: Warehouse, output_path: str | Path, reflects: Reflec
     token = uuid4().hex
     with _sentences(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder)
+        _remove_leftovers(folder, marts)
         try:
             # The next mart is read while the files of the one before are finished.
             with ThreadPoolExecutor(1) as finisher:
                 finishing = []
-                for mart in MARTS:
+                for mart in marts:
                     row_count = _draft_parquet(warehouse, mart, folder, token)
                     finishing.append(finisher.submit(_finish_drafts, mart, folder, token, row_count))
                 drafts = [draft for finished in finishing for draft in finished.result()]
-            tiers = _described_tiers(warehouse, drafts[0].path, reflects.tiers)
+            summary = next(draft.path for draft in drafts if draft.mart.name == _SUMMED)
+            tiers = _described_tiers(warehouse, summary, reflects.tiers)
             loaded_at = _last_change(warehouse, reflects.loaded_at)
             exported = [_publish(draft) for draft in drafts]
             sync_folder(folder)
             _publish_manifest(folder, drafts, replace(reflects, loaded_at=loaded_at), tiers)
         finally:
             with suppress(OSError):
-                _remove_leftovers(folder)
+                _remove_leftovers(folder, marts)
     return exported
 
 
@@ -159,7 +126,7 @@ def check_outputs(output_path: str | Path) -> list[str]:
         path = folder / entry["name"]
         if not path.is_file():
             problems.append(f"{path} is named by the manifest and does not exist: run the export again.")
-        elif path.stat().st_size != entry["bytes"] or _sha256(path) != entry["sha256"]:
+        elif path.stat().st_size != entry["bytes"] or sha256_of(path) != entry["sha256"]:
             problems.append(f"{path} is not the file that the manifest describes: run the export again.")
     return problems
 
@@ -191,31 +158,6 @@ def outdated(warehouse: Warehouse, output_path: str | Path, models: Mapping[str,
     return [f"The files were made by other versions of {', '.join(changed)}."] if changed else []
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader, or a kill at any moment, finds the old content or the new, never a part."""
-    draft = path.with_name(f".{path.name}.tmp-{uuid4().hex}")
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes renames in a folder survive a power cut, where the platform can (Windows can't open a folder)."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _draft_parquet(warehouse: Warehouse, mart: Mart, folder: Path, token: str) -> int:
     """Writes a mart to a Parquet file under its temporary name; returns the rows."""
     table = f"marts.{mart.name}"
@@ -240,7 +182,7 @@ def _finish_drafts(mart: Mart, folder: Path, token: str, row_count: int) -> list
     for target, path in zip(targets, (parquet, csv), strict=True):
         with path.open("r+b") as file:
             os.fsync(file.fileno())
-        drafts.append(_Draft(mart, target, path, row_count, path.stat().st_size, _sha256(path)))
+        drafts.append(_Draft(mart, target, path, row_count, path.stat().st_size, sha256_of(path)))
     return drafts
 
 
@@ -259,7 +201,7 @@ def _write_parquet(relation: duckdb.DuckDBPyRelation, mart: Mart, path: Path) ->
         local.register("mart_row", batches)
         try:
             result = local.execute(
-                f"COPY (SELECT {casts} FROM mart_row) TO {_literal(path)} "
+                f"COPY (SELECT {casts} FROM mart_row) TO {text_literal(path)} "
                 f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, USE_TMP_FILE false)"
             ).fetchone()
         except duckdb.Error:
@@ -305,24 +247,20 @@ def _write_csv(mart: Mart, parquet: Path, path: Path) -> None:
         # Text in the order of the rows is the same however many threads make it, unlike Parquet.
         local.execute("SET preserve_insertion_order = true; SET TimeZone = 'UTC'")
         local.execute(
-            f"COPY (SELECT {columns} FROM {_parquet(parquet)}) TO {_literal(path)} "
+            f"COPY (SELECT {columns} FROM read_parquet({path_literal(parquet)})) TO {text_literal(path)} "
             "(FORMAT csv, HEADER true, DELIMITER ',', QUOTE '\"', ESCAPE '\"', NULLSTR '', USE_TMP_FILE false)"
         )
-
-
-def _parquet(path: Path) -> str:
-    """SQL that reads a Parquet file; a folder's name may hold what read_parquet would take for a pattern."""
-    pattern = re.sub(r"([\[*?])", r"[\1]", str(path))
-    return f"read_parquet({_literal(pattern)})"
 
 
 def _csv_text(name: str, type_: str) -> str:
     """SQL for the text of a column."""
     if type_ == "TIMESTAMP":
         return f"strftime(\"{name}\", '%Y-%m-%d %H:%M:%S.%f')"
-    if type_ in _WIDE_MONEY:
+    decimal = _DECIMAL.fullmatch(type_)
+    if decimal and int(decimal[1]) > _DIGITS_OF_64_BITS:
         # DuckDB writes a number of 128 bits many times slower than one of 64, in which all but immense ones have room.
-        return f'COALESCE(CAST(TRY_CAST("{name}" AS DECIMAL(18,2)) AS VARCHAR), CAST("{name}" AS VARCHAR))'
+        narrow = f'TRY_CAST("{name}" AS DECIMAL({_DIGITS_OF_64_BITS},{decimal[2]}))'
+        return f'COALESCE(CAST({narrow} AS VARCHAR), CAST("{name}" AS VARCHAR))'
     return f'"{name}"'
 
 
@@ -340,7 +278,7 @@ def _described_tiers(warehouse: Warehouse, summary: Path, tiers: Sequence[Tier])
         PipelineError: The mart's sums are others.
     """
     with duckdb.connect(":memory:") as local:
-        in_file = sums_by_tier(local.execute(sums_query(tiers, _parquet(summary))).fetchall())
+        in_file = sums_by_tier(local.execute(sums_query(tiers, f"read_parquet({path_literal(summary)})")).fetchall())
     if in_file != sums_of_mart(warehouse, tiers):
         raise PipelineError(
             "The file of marts.account_summary holds other balances than the mart: nothing was exported. Another "
@@ -405,34 +343,26 @@ def _last_change(warehouse: Warehouse, not_after: datetime | None) -> datetime |
     """The newest load, not later than `not_after`, with a new, changed or gone row."""
     if not_after is None:
         return None
-    moment = not_after.isoformat(sep=" ", timespec="microseconds")
     rows = warehouse.fetch(
         "SELECT MAX(loaded_at) FROM landing.load WHERE new_count + changed_count + gone_count > 0 "
-        f"AND loaded_at <= CAST('{moment}' AS TIMESTAMP)"
+        f"AND loaded_at <= {timestamp_literal(not_after)}"
     )
     return rows[0][0] if rows else None
 
 
-def _remove_leftovers(folder: Path) -> None:
-    for name in (*EXPORTED_NAMES, MANIFEST_NAME):
+def exported_names(marts: Sequence[Mart]) -> list[str]:
+    """Names of the files of the marts, in the order in which they are renamed into place."""
+    return [f"{mart.name}.{suffix}" for mart in marts for suffix in ("parquet", "csv")]
+
+
+def _remove_leftovers(folder: Path, marts: Sequence[Mart]) -> None:
+    for name in (*exported_names(marts), MANIFEST_NAME):
         for path in folder.glob(f".{name}.tmp-*"):
             path.unlink(missing_ok=True)
 
 
 def _holds(path: Path, byte_count: int, sha256: str) -> bool:
-    return path.is_file() and path.stat().st_size == byte_count and _sha256(path) == sha256
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _literal(value: object) -> str:
-    return "'" + str(value).replace("'", "''") + "'"
+    return path.is_file() and path.stat().st_size == byte_count and sha256_of(path) == sha256
 
 
 _REMEDIES = (

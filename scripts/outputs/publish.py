@@ -1,12 +1,13 @@
-"""The marts as tables for everybody: `account_summary` and `customer_profile` in DATABRICKS_SCHEMA."""
+"""The exported marts as tables for everybody, in DATABRICKS_SCHEMA."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
 from scripts.errors import PipelineError, SettingsError
-from scripts.export import MARTS, Mart
+from scripts.outputs.marts import Mart
 from scripts.settings import DatabricksSettings, Settings, databricks_of
 from scripts.warehouse import Warehouse
 from scripts.warehouse.databricks import DatabricksWarehouse
@@ -23,7 +24,9 @@ class PublishedTable:
     row_count: int
 
 
-def check_target(target: DatabricksWarehouse, databricks: DatabricksSettings, *, replace: bool) -> None:
+def check_target(
+    target: DatabricksWarehouse, databricks: DatabricksSettings, marts: Sequence[Mart], *, replace: bool
+) -> None:
     """Makes sure that publishing finds nothing in its way; it takes no notice of tables of other names.
 
     A table is ours when it bears the mark that publishing leaves. The first version of this project left none: a table
@@ -35,19 +38,21 @@ def check_target(target: DatabricksWarehouse, databricks: DatabricksSettings, *,
     Raises:
         SettingsError: A table of a mart's name is not ours, or is nothing that could be replaced in one step.
     """
-    names = ", ".join(f"'{mart.name}'" for mart in MARTS)
+    names = ", ".join(f"'{mart.name}'" for mart in marts)
     present = dict(
         target.fetch(
             "SELECT table_name, table_type FROM information_schema.tables "
             f"WHERE table_schema = '{databricks.schema.lower()}' AND table_name IN ({names})"
         )
     )
-    for mart in MARTS:
+    for mart in marts:
         if mart.name in present:
             _check_table(target, databricks, mart, present[mart.name], replace)
 
 
-def publish_marts(warehouse: Warehouse, settings: Settings, *, replace: bool = False) -> list[PublishedTable]:
+def publish_marts(
+    warehouse: Warehouse, settings: Settings, marts: Sequence[Mart], *, replace: bool = False
+) -> list[PublishedTable]:
     """Replaces the published tables, each atomically, by the marts of a gateway.
 
     On the databricks gateway they are made where the marts are; those of a DuckDB database go through the volume.
@@ -58,15 +63,15 @@ def publish_marts(warehouse: Warehouse, settings: Settings, *, replace: bool = F
     """
     databricks = databricks_of(settings)
     if isinstance(warehouse, DatabricksWarehouse):
-        check_target(warehouse, databricks, replace=replace)
-        return [_replace(warehouse, databricks.schema, mart, _selected(mart), warehouse) for mart in MARTS]
+        check_target(warehouse, databricks, marts, replace=replace)
+        return [_replace(warehouse, databricks.schema, mart, _selected(mart), warehouse) for mart in marts]
     target = DatabricksWarehouse(databricks)
     try:
-        check_target(target, databricks, replace=replace)
+        check_target(target, databricks, marts, replace=replace)
         with target.volume_area() as area:
             return [
                 _replace(target, databricks.schema, mart, f"SELECT * FROM {sent}", warehouse)
-                for mart in MARTS
+                for mart in marts
                 if (sent := area.send(warehouse.relation(_selected(mart)), mart.name))
             ]
     finally:

@@ -12,8 +12,8 @@ from sqlmesh import Context
 from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot, SnapshotTableInfo
 from sqlmesh.core.snapshot.definition import to_view_mapping
 
-from scripts import windows
-from scripts.prod import PROD, prod_snapshots, prod_versions
+from scripts.project import windows
+from scripts.project.prod import PROD, prod_snapshots, prod_versions
 from scripts.warehouse import Warehouse
 
 

@@ -1,5 +1,4 @@
-"""Marts, files and history agree: accounts, balances and interest by tier, summed from each (design: "What a run
-guarantees").
+"""Marts, files and history agree: accounts, balances and interest by tier, summed from each.
 
 Audits look at the rows of a window; this looks at all of them, with sums, one pass each.
 """

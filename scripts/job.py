@@ -1,0 +1,316 @@
+"""One run of the pipeline in one process: its steps, what it records of them, and the report at its end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from time import perf_counter
+from uuid import uuid4
+
+from rich.console import Console
+from rich.markup import escape
+
+from scripts.clock import end_of_window, utc_now
+from scripts.errors import PipelineError, for_files
+from scripts.results import AuditOutcome, RunRecord, versions_by_name
+from scripts.settings import Allowed, ReportSettings, Settings, load_report_settings, load_settings
+from scripts.wording import count
+
+console = Console(highlight=False)
+
+
+class Job:
+    """One run in one process: its steps share the SQLMesh project, the warehouse and the record of what they did."""
+
+    def __init__(self, settings: Settings, record: RunRecord) -> None:
+        # Importing SQLMesh takes seconds: only commands that need it do.
+        from scripts.project.transform import open_project
+
+        self.settings, self.record = settings, record
+        warn_of_others_tables(settings)
+        self.project = open_project(settings, console)
+        self.warehouse = self.project.warehouse
+
+    def check_deploy(self, deploy: bool, breaking: bool) -> None:
+        """Stops before anything is written where prod is not to be brought to the models of this folder.
+
+        Raises:
+            DeployRefusedError: They are another branch's, break a rule of the linter or what readers of prod rely on,
+                or fail a unit test.
+        """
+        from scripts.project.branch import refuse_deploy_from_another_branch
+        from scripts.project.published_schema import refuse_broken_promises
+
+        if self.project.is_planned():
+            return
+        differs = self.project.differs_from_prod()
+        if differs and not deploy:
+            refuse_deploy_from_another_branch(self.project.root, self.settings.production_branches)
+        self.project.refuse_lint_failures()
+        if differs and not breaking:
+            refuse_broken_promises(self.project.context)
+        if differs:
+            self.project.refuse_failing_tests()
+
+    def ingest(self, as_of: datetime | None, allowed: Allowed) -> None:
+        from scripts.ingest.guards import large_removals
+        from scripts.ingest.load import ingest
+        from scripts.ingest.sample import SAMPLE, lay_out_sample
+
+        with self._step("ingest", f"taking the feeds of {self.settings.input_path}"):
+            if lay_out_sample(self.warehouse, self.settings):
+                console.print(f"    no feeds there yet: the sample was copied from {SAMPLE}", soft_wrap=True)
+            self.record.loads = ingest(
+                self.warehouse,
+                self.settings,
+                self.project.judged,
+                as_of=as_of,
+                reopen=self.project.reopen,
+                allowed=allowed,
+            )
+            if self.settings.gateway == "databricks":
+                # A plain `sqlmesh run` beside this may have passed the load by before it was committed.
+                self.project.reopen(self.record.loads[0].loaded_at)
+            self.record.large_removals = large_removals(
+                self.warehouse, self.record.loads, self.settings.warn_removed_share
+            )
+        for load in self.record.loads:
+            console.print(
+                f"    {load.file_name:<14}{load.rows_read_count:>12,} rows   {load.new_count:,} new · "
+                f"{load.changed_count:,} changed · {load.unchanged_count:,} unchanged · "
+                f"{load.duplicate_count:,} duplicate; {count(load.rejected_count, 'line', 'lines')} rejected, "
+                f"{count(load.gone_count, 'key', 'keys')} gone",
+                soft_wrap=True,
+            )
+
+    def transform(self, as_of: datetime | None, full_refresh: bool = False) -> None:
+        from scripts.ingest.load import create_landing, last_loaded_at
+        from scripts.reconcile.agreement import refuse_disagreement
+        from scripts.reconcile.landed_rows import check_ledger, reconcile
+
+        create_landing(self.warehouse)
+        loaded_at = last_loaded_at(self.warehouse)
+        # No further than the newest load without being told: hours that have passed are closed to dated loads.
+        now = as_of or loaded_at or utc_now()
+        execution_time = end_of_window(max(now, loaded_at) if loaded_at else now)
+        self.record.loaded_at, self.record.execution_time = loaded_at, execution_time
+        with self.project.recorded(self.record):
+            if full_refresh:
+                # Not only at the end: history would be rebuilt without the rows that were lost.
+                check_ledger(self.warehouse)
+                self.project.reopen()
+            until = f"up to {execution_time:%Y-%m-%d %H:%M:%S} UTC"
+            if not self.project.is_planned():
+                with self._step("plan", f"bringing prod to this project, {until}"):
+                    self._note_rate_change()
+                    self.project.deploy(execution_time)
+            else:
+                what = "rebuilding every model" if full_refresh else "running the models"
+                with self._step("run", f"{what} {until}"):
+                    self._note_rate_change()
+                    self.project.close_finished_hours(execution_time)
+                    self.project.run(execution_time)
+            for view in self.project.restore_views():
+                console.print(f"    {view} was not there any more: made again", soft_wrap=True)
+        with self._step("reconcile", "checking that every landed row arrived, and that the marts agree with history"):
+            reconcile(self.warehouse, self._run_again_from)
+            refuse_disagreement(self.warehouse)
+            self.project.record_run(self.record, execution_time)
+
+    def _note_rate_change(self) -> None:
+        if self.project.note_rate_change():
+            console.print("    rates of interest changed: every row of the marts is calculated anew", soft_wrap=True)
+
+    def _run_again_from(self, missed: datetime) -> None:
+        """Runs the models once more, whatever the record says of their windows from this time on."""
+        assert self.record.execution_time
+        console.print(
+            f"    rows of the load of {missed} UTC were missing from the models: run again from there", soft_wrap=True
+        )
+        with self.project.recorded(self.record):
+            self.project.reopen(missed)
+            self.project.run(self.record.execution_time)
+
+    def export(self) -> None:
+        from scripts.ingest.load import last_loaded_at
+        from scripts.outputs.export import Reflects, export_marts
+        from scripts.reconcile.agreement import tiers_of
+
+        with self._step("export", f"writing {self.settings.output_path}"):
+            reflects = Reflects(
+                self.record.loaded_at or last_loaded_at(self.warehouse),
+                self.settings.environment,
+                versions_by_name(self.project.model_versions()),
+                tiers_of(self.warehouse),
+            )
+            self.record.exports = export_marts(
+                self.warehouse, self.project.marts_of_prod, self.settings.output_path, reflects
+            )
+
+    def refuse_unproven(self) -> None:
+        """Stops where the marts do not hold the newest load, with every audit passed, or disagree with history.
+
+        Raises:
+            BlockingAuditError: So it is.
+        """
+        from scripts.errors import BlockingAuditError
+        from scripts.ingest.load import last_loaded_at
+        from scripts.reconcile.agreement import refuse_disagreement
+
+        newest, proven = last_loaded_at(self.warehouse), self.project.proven_until()
+        if newest and (proven is None or proven <= newest):
+            raise BlockingAuditError(
+                f"The marts do not hold the newest load, {newest} UTC, with every audit passed: nothing was written.",
+                "Run `python -m scripts.pipeline transform`, or take the marts as they stand with --anyway.",
+            )
+        refuse_disagreement(self.warehouse)
+
+    def check_publish_target(self, replace: bool) -> None:
+        """Finds out before the load what would stop its end."""
+        from scripts.outputs.publish import check_target
+        from scripts.settings import databricks_of
+        from scripts.warehouse.databricks import DatabricksWarehouse
+
+        assert isinstance(self.warehouse, DatabricksWarehouse)
+        check_target(self.warehouse, databricks_of(self.settings), self.project.marts, replace=replace)
+
+    def publish(self, replace: bool = False) -> None:
+        from scripts.outputs.publish import publish_marts
+        from scripts.settings import databricks_of
+
+        target = databricks_of(self.settings)
+        with self._step("publish", f"replacing the marts in {target.catalog}.{target.schema}"):
+            for table in publish_marts(self.warehouse, self.settings, self.project.marts_of_prod, replace=replace):
+                line = f"    {target.catalog}.{table.name:<24}{table.row_count:>12,} rows, money checked"
+                console.print(line, soft_wrap=True)
+
+    def audit(self, full: bool, models: Collection[str] = (), audits: Collection[str] = ()) -> None:
+        from scripts.clock import hour_of
+        from scripts.ingest.load import FIRST_LOAD_AT, create_landing, last_loaded_at
+
+        create_landing(self.warehouse)
+        loaded_at = last_loaded_at(self.warehouse)
+        if loaded_at is None:
+            raise PipelineError("Nothing is loaded yet, so there is nothing to audit. Run `make run` first.")
+        start, end = FIRST_LOAD_AT if full else hour_of(loaded_at), end_of_window(loaded_at)
+        self.record.loaded_at, self.record.execution_time = loaded_at, end
+        with self._step("audit", f"auditing {'all rows' if full else 'the hour of the newest load'}"):
+            for outcomes in self.project.audit(self.record, start, end, models, audits):
+                console.print(_audit_line(outcomes), soft_wrap=True)
+        warned, failed = (
+            [outcome for outcome in self.record.audits if not outcome.passed and outcome.severity == severity]
+            for severity in ("warn", "error")
+        )
+        if warned:
+            console.print(f"\n{_sentences(warned)}", markup=False, soft_wrap=True)
+        if failed:
+            from scripts.errors import BlockingAuditError
+
+            raise BlockingAuditError(
+                f"{_sentences(failed)}\n\nNothing was changed. Where a table was damaged, "
+                "`python -m scripts.pipeline run --full-refresh` rebuilds all of them from the landing zone."
+            )
+
+    def close(self) -> None:
+        self.warehouse.close()
+        self.project.close()
+
+    @contextmanager
+    def _step(self, name: str, what: str) -> Iterator[None]:
+        console.print(f"[bold]{name}[/bold]  {escape(what)}", soft_wrap=True)
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self.record.step_seconds[name] = round(perf_counter() - started, 3)
+
+
+def warn_of_others_tables(settings: Settings, environment: str = "prod") -> None:
+    """Stops where the job would take somebody's tables away, and names those that are merely in the way of nobody.
+
+    Raises:
+        ForeignObjectsError: It would.
+    """
+    from scripts.warehouse.lock import once_free
+    from scripts.warehouse.open import open_warehouse
+    from scripts.warehouse.ownership import refuse_foreign_objects
+
+    if settings.gateway == "duckdb" and not settings.duckdb_path.exists():
+        return
+    with closing(once_free(lambda: open_warehouse(settings), settings.lock_timeout, console)) as warehouse:
+        for stored in refuse_foreign_objects(warehouse, settings, environment):
+            name = escape(f"{stored.schema}.{stored.name}")
+            console.print(f"[yellow]{name} is not this project's: it is left alone.[/yellow]", soft_wrap=True)
+
+
+def _audit_line(outcomes: list[AuditOutcome]) -> str:
+    """A model's name and how many of its audits went how."""
+    found = Counter(outcome.severity for outcome in outcomes if not outcome.passed)
+    line = f"    {outcomes[0].model:<42}{len(outcomes) - found.total()} audits passed"
+    line += f", [yellow]{found['warn']} warned[/yellow]" if found["warn"] else ""
+    return line + (f", [red]{found['error']} failed[/red]" if found["error"] else "")
+
+
+def _sentences(outcomes: Iterable[AuditOutcome]) -> str:
+    """What each of these audits found, with the query that shows the rows."""
+    return "\n\n".join(
+        f"{outcome.model}: {'' if outcome.severity == 'error' else 'non-'}blocking audit {outcome.audit} "
+        f"failed with {outcome.failed_count:,} row(s). Query:\n{outcome.query}"
+        for outcome in outcomes
+    )
+
+
+@contextmanager
+def job(inputs: str | None = None, *, reports: bool = True) -> Iterator[Job]:
+    """Opens a job, and ends it with its report, whether its steps went well or not, or it could not even begin."""
+    of_reports = load_report_settings()
+    record = begin_record(of_reports)
+    current = None
+    with ExitStack() as closing:
+        try:
+            current = Job(load_settings(inputs), record)
+            closing.callback(current.close)
+            if current.settings.gateway == "databricks":
+                from scripts.warehouse.query_history import recorded_statements
+
+                closing.enter_context(recorded_statements(record.statements))
+            yield current
+        except BaseException as error:
+            if reports:
+                finish(record, current, of_reports.folder, error)
+            raise
+        if reports:
+            finish(record, current, of_reports.folder)
+
+
+def begin_record(of_reports: ReportSettings) -> RunRecord:
+    """The record of a run that begins now."""
+    return RunRecord(uuid4().hex, of_reports.environment, of_reports.gateway, started_at=utc_now())
+
+
+def finish(record: RunRecord, ended: Job | None, folder: Path, error: BaseException | None = None) -> None:
+    """Closes the record, writes the quality report and prints the summary.
+
+    Args:
+        ended: None where the job could not be opened.
+    """
+    from scripts.report.quality_report import build_report, print_report, write_report
+
+    record.status = "failed" if error else "succeeded"
+    record.error = for_files(error) if error else None
+    record.finished_at = utc_now()
+    report = build_report(record, ended.warehouse if ended else None)
+    try:
+        path = write_report(report, folder)
+    except PipelineError as unwritten:
+        if error is None:
+            raise
+        console.print(f"\n{unwritten}", markup=False, soft_wrap=True)
+        return
+    if error is None:
+        console.print()
+        print_report(report, console)
+    console.print(f"\nQuality report: {path.with_suffix('.html')}", markup=False, soft_wrap=True)
