@@ -14,9 +14,9 @@ UV_VERSION := 0.13.9
 
 PY := $(VENV)/bin/python
 ARGS ?=
-PYTEST_WORKERS ?= 2
+PYTEST_WORKERS ?= 3
 SPARK_WORKERS ?= 3
-PROPERTY_WORKERS ?= 4
+PROPERTY_WORKERS ?= 5
 PROPERTY_EXAMPLES_LONG := 300
 UI_PORT ?= 8000
 
@@ -127,7 +127,7 @@ test: setup  ## All tests but the long and the Databricks ones: SQLMesh's unit t
 	@$(PY) -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m 'not databricks' --ignore=tests/databricks $(ARGS)
 
 .PHONY: test-properties
-test-properties: setup  ## The property tests with 300 random sequences of loads, and 300 of loads and changes of the project (hours)
+test-properties: setup  ## 300 random sequences of loads and changes of the project, against a plain reference (an hour)
 	@PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-$(PROPERTY_EXAMPLES_LONG)} $(PY) -m pytest -n $(PROPERTY_WORKERS) --dist worksteal -m properties $(ARGS)
 
 .PHONY: test-scale
