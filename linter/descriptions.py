@@ -44,7 +44,7 @@ class OwnedAndTagged(Rule):
     """A model has an owner and tags.
 
     Reason to flag: a failed audit needs somebody to turn to, and exports and selections go by tag.
-    How to remedy: set `tags (layer, subject)` in the header, and `owner` there or in the defaults of config.yaml.
+    How to remedy: set `tags (layer, subject)` in the header, and `owner` there or in the defaults of config.py.
     """
 
     def check_model(self, model: Model) -> list[RuleViolation]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+# The windows of all models begin here: none would ever cover an earlier load.
+FIRST_LOAD_AT = datetime(2020, 1, 1)
+
 
 def utc_now() -> datetime:
     """Now, as naive UTC."""

@@ -188,8 +188,8 @@ class Job:
                 console.print(line, soft_wrap=True)
 
     def audit(self, full: bool, models: Collection[str] = (), audits: Collection[str] = ()) -> None:
-        from scripts.clock import hour_of
-        from scripts.ingest.load import FIRST_LOAD_AT, create_landing, last_loaded_at
+        from scripts.clock import FIRST_LOAD_AT, hour_of
+        from scripts.ingest.load import create_landing, last_loaded_at
 
         create_landing(self.warehouse)
         loaded_at = last_loaded_at(self.warehouse)

@@ -1,19 +1,33 @@
-"""The settings of a run: from the environment, then from `.env`; relative paths start at the project root."""
+"""The settings of a run, each declared once: from the environment, then from `.env`.
+
+`.env.example` is written from this file (`python -m tools.env_example`); config.py hands to SQLMesh what is for it.
+Relative paths start at the project root.
+"""
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from dotenv import load_dotenv
+from dotenv import dotenv_values
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import ErrorDetails
 
 from scripts.errors import SettingsError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_INPUT_PATH = PROJECT_ROOT / "data" / "inputs"
-GATEWAYS = ("duckdb", "databricks")
 
 
 @dataclass(frozen=True)
@@ -46,49 +60,6 @@ class ReportSettings:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a run needs to know. Shares are fractions of 1.
-
-    Attributes:
-        gateway: `duckdb` or `databricks` (DATABASE_TYPE).
-        environment: Label of the reports (ENVIRONMENT).
-        production_branches: Git branches from which prod is deployed (PROD_BRANCH).
-        max_removed_share: A load that removes a larger share of the known keys is refused.
-        warn_removed_share: A load that removes a larger share of them is taken, with a warning.
-        max_rejected_share: A file with a larger share of malformed lines is refused.
-        max_quarantined_share: A load is refused that would keep a larger share of what it brings, of the accounts or of
-            a mart's rows out of the marts.
-        max_column_shift: A load is refused in which a column's share of absent or zero values grows by more.
-        lock_timeout: Seconds to wait for a database that another process has open, or on Databricks for another ingest
-            (LOCK_TIMEOUT).
-        databricks: None where nothing of Databricks is set.
-    """
-
-    gateway: str
-    environment: str
-    production_branches: tuple[str, ...]
-    duckdb_path: Path
-    input_path: Path
-    output_path: Path
-    quality_reports_path: Path
-    feed_encoding: str
-    max_removed_share: float
-    warn_removed_share: float
-    max_rejected_share: float
-    max_quarantined_share: float
-    max_column_shift: float
-    lock_timeout: float
-    databricks: DatabricksSettings | None
-
-    @property
-    def sqlmesh_file(self) -> Path:
-        """The DuckDB file that config.yaml has SQLMesh open: of the tables, or of the state of those on Databricks."""
-        if self.gateway == "duckdb":
-            return self.duckdb_path
-        return Path(f"{str(self.duckdb_path).removesuffix('.duckdb')}.state.duckdb")
-
-
-@dataclass(frozen=True)
 class Allowed:
     """What a load may do in one run, however much of it: the guards that are off."""
 
@@ -98,20 +69,215 @@ class Allowed:
 
 
 NOTHING_ALLOWED = Allowed()
+_NO_DATABRICKS = (
+    "Databricks is not configured. Set DATABRICKS_HOST, DATABRICKS_HTTP_PATH and DATABRICKS_CATALOG, and "
+    "DATABRICKS_TOKEN or DATABRICKS_CLIENT_ID with DATABRICKS_CLIENT_SECRET (neither: sign-in in the browser)."
+)
+
+
+def _must_be(what: str) -> WrapValidator:
+    """In place of pydantic's words, which say nothing to someone who sets a variable."""
+
+    def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise ValueError(f"it must be {what}") from None
+
+    return WrapValidator(validate)
+
+
+def _volume(text: str) -> tuple[str, str]:
+    schema, _, volume = text.partition(".")
+    if not schema or not volume or "." in volume:
+        raise ValueError("it must be schema.volume, as in landing.feed")
+    return schema, volume
+
+
+Gateway = Annotated[Literal["duckdb", "databricks"], BeforeValidator(str.lower), _must_be("one of: duckdb, databricks")]
+ProjectPath = Annotated[
+    Path, AfterValidator(lambda path: (PROJECT_ROOT / path).resolve()), Field(validate_default=True)
+]
+Share = Annotated[float, Field(ge=0, le=1), _must_be("a fraction between 0 and 1, such as 0.5")]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), _must_be("a number of seconds, such as 60")]
+Port = Annotated[int, Field(ge=1, le=65535), _must_be("the number of a port, such as 5432")]
+HostName = Annotated[str, AfterValidator(lambda text: text.removeprefix("https://").strip("/"))]
+Words = Annotated[tuple[str, ...], BeforeValidator(str.split)]
+Volume = Annotated[tuple[str, str], BeforeValidator(_volume)]
+
+
+class Settings(BaseModel):
+    """What a run needs to know: a field per variable. Shares are fractions of 1.
+
+    Where a field has another name than its variable, `alias` is the variable's. What stands in `.env.example` for a
+    variable is its description, and as its value `examples`, else the default.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=str.upper)
+
+    gateway: Gateway = Field("duckdb", alias="DATABASE_TYPE", description="Where the tables are: duckdb or databricks.")
+    environment: str = Field("dev", description="Label of this installation in the quality reports.")
+    production_branches: Words = Field(
+        ("main", "master"),
+        alias="PROD_BRANCH",
+        examples=["main"],
+        description="Git branch from which prod is deployed (else main or master); a run on another one stops where it "
+        "would change models.",
+    )
+    duckdb_path: ProjectPath = Field(
+        Path("data/duckdb/lending_club.duckdb"),
+        description="The DuckDB database file (state of a Databricks run without STATE_*: a file beside it, ending in "
+        ".state.duckdb).",
+    )
+    input_path: ProjectPath = Field(
+        Path("data/inputs"),
+        description="Folder that holds Customer.csv and accounts.csv; a first run with neither in data/inputs copies "
+        "data/sample there.",
+    )
+    output_path: ProjectPath = Field(
+        Path("data/outputs"), description="Folder for the exported CSV and Parquet files and their manifest."
+    )
+    quality_reports_path: ProjectPath = Field(
+        Path("data/quality_reports"), description="Folder for the quality reports, one per run."
+    )
+    max_removed_share: Share = Field(
+        0.5,
+        description="A load that would remove more than this share of the known keys is refused (checked from 20 known "
+        "keys on).",
+    )
+    warn_removed_share: Share = Field(
+        0.05,
+        description="A load that removes more than this share of the known keys of a feed is taken, with a warning "
+        "(from 20 known keys on).",
+    )
+    max_rejected_share: Share = Field(
+        0.1, description="A file with more than this share of malformed lines is refused."
+    )
+    max_quarantined_share: Share = Field(
+        0.2,
+        description="A load is refused of which more than this share of a file's new and changed rows would be "
+        "quarantined for one reason, which would hold back more than this share of the accounts (their customer is not "
+        "known), or take more than this share of its rows out of a mart (each checked from 20 on). 1 lets everything "
+        "pass.",
+    )
+    max_column_shift: Share = Field(
+        0.5,
+        description="A load is refused in which the share of absent (of amounts: or zero) values in a column grows by "
+        "more than this against the rows known before (checked from 20 known rows on). 1 lets everything pass.",
+    )
+    lock_timeout: Seconds = Field(
+        60,
+        description="Seconds to wait for a database that another process has open (Databricks: for an ingest that is "
+        "under way); `check` and `status` do not wait.",
+    )
+    feed_encoding: str = Field(
+        "utf-8", description="Encoding of the CSV files, where it is not UTF-8 (for instance latin-1)."
+    )
+    databricks_host: HostName = Field(
+        "",
+        examples=["your-workspace.cloud.databricks.com"],
+        description="Databricks: host name of the workspace, without https://.",
+    )
+    databricks_http_path: str = Field(
+        "",
+        examples=["/sql/1.0/warehouses/your-warehouse-id"],
+        description='Path of the SQL warehouse (its "Connection details" page shows it).',
+    )
+    databricks_token: str = Field(
+        "", repr=False, description="Personal access token. Leave it out to sign in by OAuth."
+    )
+    databricks_client_id: str = Field(
+        "",
+        description="OAuth client id of a service principal. With neither token nor client id a browser opens to sign "
+        "in.",
+    )
+    databricks_client_secret: str = Field("", repr=False, description="OAuth secret of that service principal.")
+    databricks_catalog: str = Field(
+        "", examples=["workspace"], description="Unity Catalog catalog that holds the tables."
+    )
+    databricks_schema: str = Field(
+        "default",
+        description="Schema in that catalog in which account_summary and customer_profile are published. Tables of "
+        "these names that the pipeline did not publish are left alone, unless --replace is given.",
+    )
+    databricks_volume: Volume = Field(
+        ("landing", "feed"),
+        examples=["landing.feed"],
+        description="Volume (schema.volume in that catalog) through which feeds are uploaded; it is made if it is "
+        "missing and may be made.",
+    )
+    state_host: str = Field(
+        "",
+        examples=["localhost"],
+        description="SQLMesh's state in PostgreSQL (recommended with Databricks): host name of the server.",
+    )
+    state_port: Port = Field(5432, description="Its port.")
+    state_database: str = Field("sqlmesh_state", description="Database that holds the state.")
+    state_user: str = Field("", description="User name.")
+    state_password: str = Field("", repr=False, description="Password.")
+
+    @property
+    def sqlmesh_file(self) -> Path:
+        """The DuckDB file that SQLMesh opens: of the tables, or of the state of those on Databricks."""
+        return self.duckdb_path if self.gateway == "duckdb" else self.databricks_state_file
+
+    @property
+    def databricks_state_file(self) -> Path:
+        """The DuckDB file of SQLMesh's state where the tables are on Databricks and the state is not in PostgreSQL."""
+        return Path(f"{str(self.duckdb_path).removesuffix('.duckdb')}.state.duckdb")
+
+    @property
+    def databricks(self) -> DatabricksSettings | None:
+        """Databricks' part; None where nothing of it is set.
+
+        Raises:
+            SettingsError: A part of what it needs is set, or two ways to be let in.
+        """
+        needed = {
+            "DATABRICKS_HOST": self.databricks_host,
+            "DATABRICKS_HTTP_PATH": self.databricks_http_path,
+            "DATABRICKS_CATALOG": self.databricks_catalog,
+        }
+        if not any(needed.values()):
+            return None
+        principal = {
+            "DATABRICKS_CLIENT_ID": self.databricks_client_id,
+            "DATABRICKS_CLIENT_SECRET": self.databricks_client_secret,
+        }
+        missing = [name for name, value in needed.items() if not value]
+        if any(principal.values()):
+            missing += [name for name, value in principal.items() if not value]
+        if missing:
+            raise SettingsError(f"Databricks is configured in part; also set: {', '.join(missing)}.")
+        if self.databricks_token and self.databricks_client_id:
+            raise SettingsError(
+                "DATABRICKS_TOKEN and DATABRICKS_CLIENT_ID are both set: keep the token or the service principal."
+            )
+        return DatabricksSettings(
+            host=self.databricks_host,
+            http_path=self.databricks_http_path,
+            catalog=self.databricks_catalog,
+            schema=self.databricks_schema,
+            volume=self.databricks_volume,
+            token=self.databricks_token,
+            client_id=self.databricks_client_id,
+            client_secret=self.databricks_client_secret,
+        )
 
 
 def load_report_settings() -> ReportSettings:
     """Reads the settings of the quality reports."""
-    _load_dotenv()
+    values = _values()
+    default = Settings.model_fields["quality_reports_path"].default
     return ReportSettings(
-        gateway=os.environ.get("DATABASE_TYPE") or "duckdb",
-        environment=os.environ.get("ENVIRONMENT", "dev"),
-        folder=_path("QUALITY_REPORTS_PATH", "data/quality_reports"),
+        gateway=values.get("DATABASE_TYPE", "duckdb"),
+        environment=values.get("ENVIRONMENT", "dev"),
+        folder=(PROJECT_ROOT / values.get("QUALITY_REPORTS_PATH", default)).resolve(),
     )
 
 
 def load_settings(inputs: str | None = None) -> Settings:
-    """Reads the settings and puts the resolved DUCKDB_PATH into the environment, where config.yaml looks for it.
+    """Reads the settings, and makes the folder of the database file.
 
     Args:
         inputs: Folder of the feeds, in place of INPUT_PATH; a relative one starts at the working directory.
@@ -119,84 +285,56 @@ def load_settings(inputs: str | None = None) -> Settings:
     Raises:
         SettingsError: A value is of the wrong form, or the databricks gateway lacks what it needs.
     """
-    of_reports = load_report_settings()
-    settings = Settings(
-        gateway=_choice("DATABASE_TYPE", "duckdb", GATEWAYS),
-        environment=of_reports.environment,
-        production_branches=tuple(filter(None, [os.environ.get("PROD_BRANCH")])) or ("main", "master"),
-        duckdb_path=_path("DUCKDB_PATH", "data/duckdb/lending_club.duckdb"),
-        input_path=Path(inputs).resolve() if inputs else _path("INPUT_PATH", str(DEFAULT_INPUT_PATH)),
-        output_path=_path("OUTPUT_PATH", "data/outputs"),
-        quality_reports_path=of_reports.folder,
-        feed_encoding=os.environ.get("FEED_ENCODING", "utf-8"),
-        max_removed_share=_share("MAX_REMOVED_SHARE", 0.5),
-        warn_removed_share=_share("WARN_REMOVED_SHARE", 0.05),
-        max_rejected_share=_share("MAX_REJECTED_SHARE", 0.1),
-        max_quarantined_share=_share("MAX_QUARANTINED_SHARE", 0.2),
-        max_column_shift=_share("MAX_COLUMN_SHIFT", 0.5),
-        lock_timeout=_seconds("LOCK_TIMEOUT", 60),
-        databricks=_databricks(),
-    )
-    if settings.gateway == "databricks":
-        databricks_of(settings)
+    values = _values()
+    if inputs:
+        values["INPUT_PATH"] = str(Path(inputs).resolve())
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_fault(one) for one in error.errors())) from None
+    if settings.databricks is None and settings.gateway == "databricks":
+        raise SettingsError(_NO_DATABRICKS)
     _make_folder(settings.duckdb_path.parent, "DUCKDB_PATH")
-    os.environ["DUCKDB_PATH"] = str(settings.duckdb_path)
-    os.environ["DATABASE_TYPE"] = settings.gateway
     return settings
-
-
-def _load_dotenv() -> None:
-    load_dotenv(PROJECT_ROOT / ".env", override=False)
-    # SQLMesh would read .env once more and let it win over the environment.
-    os.environ["PYTHON_DOTENV_DISABLED"] = "1"
 
 
 def databricks_of(settings: Settings) -> DatabricksSettings:
     """The Databricks settings.
 
     Raises:
-        SettingsError: There are none.
+        SettingsError: There are none, or not all.
     """
-    if settings.databricks is None:
-        raise SettingsError(
-            "Databricks is not configured. Set DATABRICKS_HOST, DATABRICKS_HTTP_PATH and DATABRICKS_CATALOG, and "
-            "DATABRICKS_TOKEN or DATABRICKS_CLIENT_ID with DATABRICKS_CLIENT_SECRET (neither: sign-in in the browser)."
-        )
-    return settings.databricks
+    databricks = settings.databricks
+    if databricks is None:
+        raise SettingsError(_NO_DATABRICKS)
+    return databricks
 
 
-def _databricks() -> DatabricksSettings | None:
-    value = {
-        name: (os.environ.get(f"DATABRICKS_{name}") or "").strip()
-        for name in ("HOST", "HTTP_PATH", "CATALOG", "SCHEMA", "VOLUME", "TOKEN", "CLIENT_ID", "CLIENT_SECRET")
-    }
-    needed = ("HOST", "HTTP_PATH", "CATALOG")
-    if not any(value[name] for name in needed):
-        return None
-    missing = [f"DATABRICKS_{name}" for name in needed if not value[name]]
-    if bool(value["CLIENT_ID"]) != bool(value["CLIENT_SECRET"]):
-        missing.append("DATABRICKS_CLIENT_SECRET" if value["CLIENT_ID"] else "DATABRICKS_CLIENT_ID")
-    if missing:
-        raise SettingsError(f"Databricks is configured in part; also set: {', '.join(missing)}.")
-    if value["TOKEN"] and value["CLIENT_ID"]:
-        raise SettingsError(
-            "DATABRICKS_TOKEN and DATABRICKS_CLIENT_ID are both set: keep the token or the service principal."
-        )
-    host = value["HOST"].removeprefix("https://").strip("/")
-    schema, _, volume = (value["VOLUME"] or "landing.feed").partition(".")
-    if not schema or not volume or "." in volume:
-        raise SettingsError(f"DATABRICKS_VOLUME is '{value['VOLUME']}'; it must be schema.volume, as in landing.feed.")
-    os.environ["DATABRICKS_HOST"] = host
-    return DatabricksSettings(
-        host=host,
-        http_path=value["HTTP_PATH"],
-        catalog=value["CATALOG"],
-        schema=value["SCHEMA"] or "default",
-        volume=(schema, volume),
-        token=value["TOKEN"],
-        client_id=value["CLIENT_ID"],
-        client_secret=value["CLIENT_SECRET"],
-    )
+def _values() -> dict[str, str]:
+    """What is set, by variable: in the environment, else in `.env`; an empty value counts as none.
+
+    Before it reads config.py, SQLMesh lets `.env` win over the environment. What the process was started with wins here
+    all the same, so that every command goes by one rule. (Where the system does not tell, as macOS, `.env` wins in
+    commands of SQLMesh's own.)
+    """
+    set_now: dict[str, str | None] = dict(os.environ)
+    if "PYTHON_DOTENV_DISABLED" not in set_now:
+        in_file = dotenv_values(PROJECT_ROOT / ".env")
+        overridden = {name for name, text in in_file.items() if set_now.get(name) == text}
+        set_now = in_file | set_now | {name: text for name, text in _started_with().items() if name in overridden}
+    return {name: text.strip() for name, text in set_now.items() if text and text.strip()}
+
+
+def _started_with() -> dict[str, str]:
+    try:
+        pairs = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:
+        return {}
+    return {os.fsdecode(name): os.fsdecode(text) for name, _, text in (pair.partition(b"=") for pair in pairs)}
+
+
+def _fault(error: ErrorDetails) -> str:
+    return f"{error['loc'][0]} is '{error['input']}'; {error['msg'].removeprefix('Value error, ')}."
 
 
 def _make_folder(folder: Path, name: str) -> None:
@@ -206,36 +344,3 @@ def _make_folder(folder: Path, name: str) -> None:
         raise SettingsError(
             f"The folder {folder} of {name} can't be made: {error.strerror}. Set {name} to a path you may write."
         ) from error
-
-
-def _choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
-    value = os.environ.get(name, default).strip().lower() or default
-    if value not in allowed:
-        raise SettingsError(f"{name} is '{value}'; it must be one of: {', '.join(allowed)}.")
-    return value
-
-
-def _path(name: str, default: str) -> Path:
-    return (PROJECT_ROOT / (os.environ.get(name) or default)).resolve()
-
-
-def _share(name: str, default: float) -> float:
-    text = os.environ.get(name) or str(default)
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise SettingsError(f"{name} is '{text}'; it must be a fraction between 0 and 1, such as {default}.")
-    return share
-
-
-def _seconds(name: str, default: float) -> float:
-    text = os.environ.get(name) or str(default)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < math.inf:
-        raise SettingsError(f"{name} is '{text}'; it must be a number of seconds, such as {default:g}.")
-    return seconds

@@ -10,23 +10,9 @@ from typing import Any
 import pytest
 from _pytest.runner import runtestprotocol
 
-SETTINGS = (
-    "DATABASE_TYPE",
-    "ENVIRONMENT",
-    "PROD_BRANCH",
-    "DUCKDB_PATH",
-    "INPUT_PATH",
-    "OUTPUT_PATH",
-    "QUALITY_REPORTS_PATH",
-    "FEED_ENCODING",
-    "MAX_REMOVED_SHARE",
-    "WARN_REMOVED_SHARE",
-    "MAX_REJECTED_SHARE",
-    "MAX_QUARANTINED_SHARE",
-    "MAX_COLUMN_SHIFT",
-    "LOCK_TIMEOUT",
-)
-PREFIXES = ("DATABRICKS_", "STATE_")
+from scripts.settings import Settings
+
+SETTINGS = {field.alias for field in Settings.model_fields.values()}
 OWN_SETTINGS = ("smoke_test.py", "databricks")  # modules and folders that care for their settings themselves
 
 # As in a process of the pipeline (scripts/pipeline.py): to look through SQLMesh's objects again and again takes long.
@@ -45,7 +31,7 @@ def no_settings_of_this_machine(request: pytest.FixtureRequest) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHON_DOTENV_DISABLED", "1")
         for name in list(os.environ):
-            if name in SETTINGS or name.startswith(PREFIXES):
+            if name in SETTINGS:
                 patch.delenv(name)
         yield
 

@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass, fields, replace
 from datetime import datetime
 
 from macros.landing import LANDING_TABLES
-from scripts.clock import utc_now
+from scripts.clock import FIRST_LOAD_AT, utc_now
 from scripts.errors import FeedRefusedError, PipelineError
 from scripts.feeds import FEEDS, Feed
 from scripts.files import sha256_of
@@ -31,9 +31,6 @@ from scripts.results import FeedLoad
 from scripts.settings import NOTHING_ALLOWED, Allowed, Settings
 from scripts.sql import row_literal, timestamp_literal
 from scripts.warehouse import LoadArea, Warehouse
-
-# Model intervals begin here (`start` in config.yaml): no window would ever cover an earlier load.
-FIRST_LOAD_AT = datetime(2020, 1, 1)
 
 
 def create_landing(warehouse: Warehouse) -> None:
@@ -69,8 +66,8 @@ def choose_loaded_at(as_of: datetime | None, last: datetime | None) -> datetime:
         )
     if loaded_at < FIRST_LOAD_AT:
         raise FeedRefusedError(
-            f"{asked} is before {FIRST_LOAD_AT:%Y-%m-%d}, where the models begin. Give a later time, or move `start` "
-            "in config.yaml and FIRST_LOAD_AT in scripts/ingest/load.py back."
+            f"{asked} is before {FIRST_LOAD_AT:%Y-%m-%d}, where the models begin. Give a later time, or move "
+            "FIRST_LOAD_AT in scripts/clock.py back."
         )
     if as_of and loaded_at > now:
         raise FeedRefusedError(f"{asked} lies in the future (now is {now.isoformat()} UTC). Give an earlier time.")

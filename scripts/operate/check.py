@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,7 +23,7 @@ _READABLE = "Check that the tables' names can be read: information_schema of the
 
 def print_check(settings: Settings, console: Console) -> int:
     """Prints each step as it is tried; stops at the first that fails. Returns the exit code: 0 where all went well."""
-    settings = replace(settings, lock_timeout=0)
+    settings = settings.model_copy(update={"lock_timeout": 0})
     for step in _databricks_steps(settings) if settings.gateway == "databricks" else _duckdb_steps(settings):
         try:
             detail = step.attempt()

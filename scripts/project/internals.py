@@ -12,10 +12,13 @@ from typing import Any
 from sqlmesh.core import constants
 from sqlmesh.core.engine_adapter.base import EngineAdapter
 from sqlmesh.core.model import Model
-from sqlmesh.core.snapshot import Snapshot, SnapshotEvaluator, evaluator
+from sqlmesh.core.plan.builder import PlanBuilder
+from sqlmesh.core.snapshot import Snapshot, SnapshotChangeCategory, SnapshotEvaluator, SnapshotId, evaluator
 from sqlmesh.core.snapshot.evaluator import EvaluationStrategy
+from sqlmesh.utils.dag import DAG
 
 _choose_by_kind = evaluator._evaluation_strategy
+_categorize_snapshot = PlanBuilder._categorize_snapshot
 _strategies: dict[str, tuple[type[EvaluationStrategy], Callable[[Model], bool]]] = {}
 
 
@@ -50,6 +53,42 @@ def fork_no_processes() -> None:
     For the rest of the process: plans and runs fork, too, and a Project may outlive another one.
     """
     constants.MAX_FORK_WORKERS = 1
+
+
+def rebuild_behind_known_versions() -> None:
+    """Has a plan build a model anew whenever rows that it reads, however far up, are those of another version.
+
+    SQLMesh looks at the parents that the plan itself makes, no further. Where one of them changed in words alone, and
+    another went back to a version of before, the model would keep the table made of the version in between. For the
+    rest of the process, as with `fork_no_processes`.
+    """
+    PlanBuilder._categorize_snapshot = _categorize_by_all_upstream  # type: ignore[method-assign]
+
+
+def _categorize_by_all_upstream(
+    builder: PlanBuilder,
+    snapshot: Snapshot,
+    forward_only: bool,
+    dag: DAG[SnapshotId],
+    indirectly_modified: dict[SnapshotId, set[SnapshotId]],
+) -> None:
+    _categorize_snapshot(builder, snapshot, forward_only, dag, indirectly_modified)
+    keeps_its_table = snapshot.change_category in (
+        SnapshotChangeCategory.METADATA,
+        SnapshotChangeCategory.INDIRECT_NON_BREAKING,
+    )
+    if keeps_its_table and any(_has_other_rows(builder, parent) for parent in dag.upstream(snapshot.snapshot_id)):
+        snapshot.categorize_as(SnapshotChangeCategory.INDIRECT_BREAKING, forward_only)
+
+
+def _has_other_rows(builder: PlanBuilder, snapshot_id: SnapshotId) -> bool:
+    """Whether a model is to show rows that its readers' tables were not made of."""
+    new, old = builder._context_diff.modified_snapshots.get(snapshot_id.name, (None, None))
+    if new is None or old is None:
+        return False
+    if builder._is_new_snapshot(new):
+        return new.change_category in (SnapshotChangeCategory.BREAKING, SnapshotChangeCategory.INDIRECT_BREAKING)
+    return new.version != old.version
 
 
 @contextmanager

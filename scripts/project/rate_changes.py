@@ -16,8 +16,8 @@ from io import StringIO
 from sqlmesh import Context
 from sqlmesh.core.model import SeedModel
 
-from scripts.clock import end_of_window
-from scripts.ingest.load import FIRST_LOAD_AT, last_loaded_at
+from scripts.clock import FIRST_LOAD_AT, end_of_window
+from scripts.ingest.load import last_loaded_at
 from scripts.project import windows
 from scripts.project.prod import prod_versions
 from scripts.sql import row_literal

@@ -128,7 +128,7 @@ class Project:
         except LinterError as error:
             breaches = "\n".join(f"    {breach}" for breach in self._console.failures)
             raise DeployRefusedError(
-                f"The models of this folder break rules of the linter (config.yaml, linter/):\n{breaches}\n"
+                f"The models of this folder break rules of the linter (config.py, linter/):\n{breaches}\n"
                 "Nothing was written. Mend them and run again; `sqlmesh lint` shows the same."
             ) from error
 

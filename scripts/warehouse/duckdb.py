@@ -14,7 +14,7 @@ from scripts.errors import DatabaseInUseError, PipelineError
 from scripts.sql import text_literal
 from scripts.warehouse import StoredObject, former_name, stored_objects
 
-# One name, whatever the file's, for views name their catalog (config.yaml says the same to SQLMesh).
+# One name, whatever the file's, for views name their catalog.
 CATALOG = "lending_club"
 PARSED_DATABASE = "parsed_feed"
 _HOLDER = re.compile(r"lock is held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import PREFIXES, SETTINGS
+from tests.conftest import SETTINGS
 from tests.databricks.fixture import RehearsalServer, databricks_server, started_servers
 from tests.databricks.lab import forget_everything
 
@@ -30,7 +30,7 @@ def settings_of_nobody() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHON_DOTENV_DISABLED", "1")
         for name in list(os.environ):
-            if name in SETTINGS or name.startswith(PREFIXES):
+            if name in SETTINGS:
                 patch.delenv(name)
         yield
 

@@ -15,9 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlmesh import Context
 
-from scripts.clock import end_of_window
+from scripts.clock import FIRST_LOAD_AT, end_of_window
 from scripts.errors import BlockingAuditError, PipelineError, WrongUsageError
-from scripts.ingest.load import FIRST_LOAD_AT
 from scripts.pipeline import cli
 from scripts.report.quality_report import build_report
 from scripts.results import RunRecord

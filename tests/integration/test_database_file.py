@@ -124,10 +124,10 @@ class TestOfAnEarlierVersion:
         """A database whose catalog is named after its file, as SQLMesh names it where nobody says how."""
         older = tmp_path / "my-bank.duckdb"
         copy_project(tmp_path / "project")
-        config = tmp_path / "project" / "config.yaml"
+        config = tmp_path / "project" / "config.py"
         text = config.read_text(encoding="utf-8")
-        assert "        lending_club: " in text
-        config.write_text(text.replace("        lending_club: ", "        my-bank: "), encoding="utf-8")
+        assert "duckdb_file(CATALOG, " in text
+        config.write_text(text.replace("duckdb_file(CATALOG, ", 'duckdb_file("my-bank", '), encoding="utf-8")
         write_feeds(FIRST, tmp_path / "inputs")
         with monkeypatch.context() as patch, environment_of(tmp_path, DUCKDB_PATH=str(older)):
             patch.setattr(scripts.project.transform, "PROJECT_ROOT", tmp_path / "project")

@@ -124,12 +124,12 @@ UNLOADABLE = {
         ("stg_account.sql", "Audit 'not_negatif' is undefined"),
     ),
     "an unknown setting": (
-        ("config.yaml", "model_defaults:", "model_defauls:"),
-        ("Invalid field 'model_defauls'",),
+        ("config.py", '"model_defaults"', '"model_defauls"'),
+        ("config.py", "Invalid field 'model_defauls'"),
     ),
-    "a config that is no YAML": (
-        ("config.yaml", "model_defaults:", "model_defaults: ]"),
-        ("config.yaml: ", "did not find expected node content", "line 15, column 17"),
+    "a config that is no Python": (
+        ("config.py", '"model_defaults"', '"model_defaults"]'),
+        ("config.py", "closing parenthesis ']' does not match opening parenthesis '{'", "line "),
     ),
     "a unit test that is no YAML": (
         ("tests/models/test_stg_account.yaml", "  model: ", "  model: ]"),

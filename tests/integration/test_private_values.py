@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -78,7 +78,7 @@ class Desk:
         send(self.inputs, customers, accounts)
 
     def set(self, **settings: object) -> None:
-        self.patch.setattr(self.lab.job, "settings", replace(self.lab.job.settings, **settings))  # type: ignore[arg-type]
+        self.patch.setattr(self.lab.job, "settings", self.lab.job.settings.model_copy(update=settings))
 
     def send_one_that(self, function: str, does: Callable[..., object]) -> None:
         """Sends a sound file of which the reader fails."""

@@ -158,6 +158,38 @@ class TestFullRefresh:
         desk.assert_prod(desk.with_higher_rates())
 
 
+class TestRuleTakenBack:
+    """A version of before comes back together with a change that leaves all rows as they are."""
+
+    READS = ("models/staging/judged_customer.sql", "'true', '1'", "'true', '1', 'ja'")
+    LOADS = (
+        Load(FIRST_AT + timedelta(days=1), [("1", "Ana", "no"), ("2", "Bob", "no")], FIRST.account),
+        Load(FIRST_AT + timedelta(days=2), [("1", "Ana", "no"), ("2", "Bob", "ja")], FIRST.account),
+    )
+
+    def test_with_words_of_the_accounts_history_holds_what_the_rule_says(self, desk: Desk) -> None:
+        desk.change(*self.READS)
+        for load in self.LOADS:
+            desk.lab.take(load)
+            desk.reference.take(load)
+        desk.change(self.READS[0], self.READS[2], self.READS[1])
+        desk.change("models/staging/stg_account.sql", "Answers:", "Answers (for all):")
+        desk.lab.transform(None)
+        desk.assert_prod()
+
+    def test_with_a_column_of_a_mart_the_other_mart_holds_what_the_rule_says(self, desk: Desk) -> None:
+        desk.change(*self.READS)
+        for load in self.LOADS:
+            desk.lab.take(load)
+            desk.reference.take(load)
+        desk.change(self.READS[0], self.READS[2], self.READS[1])
+        column = "  balance_amount::DECIMAL(18, 2) AS original_balance_amount,"
+        desk.change(MODEL, column, f"  balance_amount::DECIMAL(18, 2) AS copied_balance_amount, /* Once more */\n{column}")
+        desk.lab.transform(None)
+        name = "marts.customer_profile"
+        assert_same_tables({name: desk.reference.tables()[name]}, desk.lab.tables([name]))
+
+
 class TestBranches:
     def test_a_branch_that_ran_ahead_neither_refuses_a_load_nor_brings_prod_old_balances(self, desk: Desk) -> None:
         desk.raise_rates()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -75,7 +74,7 @@ def test_a_load_that_removes_many_keys_warns_with_their_number_and_share(
     assert report["warnings"][-1] == {"name": "removed", "kind": "event", "count": 2, "message": of_many}
     assert land(current, 11, [*ACCOUNTS, STATES[0]]) == [of_many], "the same command again is the same load"
     assert land(current, 12, ACCOUNTS) == [], "1 of 25 is not more than 5%"
-    monkeypatch.setattr(current.job, "settings", replace(current.job.settings, warn_removed_share=0.5))
+    monkeypatch.setattr(current.job, "settings", current.job.settings.model_copy(update={"warn_removed_share": 0.5}))
     of_most = "This load removed 19 of the 24 accounts known before (79.2%; more than 50.0% is a warning)."
     assert land(current, 13, ACCOUNTS[:5]) == [of_most], "whatever is allowed"
     assert land(current, 14, ACCOUNTS[:1]) == [], "of 5 known keys a share says nothing"

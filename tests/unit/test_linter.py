@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlmesh.core.config import Config
+from sqlmesh.core.config.loader import load_config_from_paths
 from sqlmesh.core.context import Context
 from sqlmesh.core.dialect import parse
 from sqlmesh.core.linter.rule import Rule, RuleViolation
 from sqlmesh.core.model import Model, create_external_model, create_seed_model, load_sql_based_model
 from sqlmesh.core.model.kind import SeedKind
 from sqlmesh.utils.errors import LinterError
-from sqlmesh.utils.yaml import load as load_yaml
 
 from linter.columns import DeclaredTypes, SnakeCase, SuffixMatchesType
 from linter.descriptions import ColumnsDescribed, GrainStated, OwnedAndTagged
@@ -391,9 +392,9 @@ def test_every_rule_is_an_error_in_this_project_and_says_why_and_how() -> None:
         if isinstance(candidate, type) and issubclass(candidate, Rule) and candidate.__module__ == module.__name__
     }
     assert set(defined) == {rule.name for rule in RULES}, "a rule in linter/ has no test here"
-    linter = load_yaml(ROOT / "config.yaml")["linter"]
-    assert linter["enabled"]
-    assert set(defined) | {"nomissingunittest"} <= set(linter["rules"])
+    linter = load_config_from_paths(Config, [ROOT / "config.py"]).linter
+    assert linter.enabled
+    assert set(defined) | {"nomissingunittest"} <= linter.rules
     for rule in defined.values():
         documentation = rule.__doc__ or ""
         assert "Reason to flag: " in documentation, rule.name

@@ -274,24 +274,6 @@ def test_requirements_pin_what_the_project_depends_on() -> None:
     assert "psycopg2" not in pinned
 
 
-def test_example_settings_name_every_variable_that_config_reads_and_set_none() -> None:
-    example = (ROOT / ".env.example").read_text(encoding="utf-8")
-    named = set(re.findall(r"^# ([A-Z][A-Z_]+)=", example, re.M))
-    config = (ROOT / "config.yaml").read_text(encoding="utf-8")
-    assert set(re.findall(r"env_var\('([A-Z_]+)'", config)) <= named
-    assert {"INPUT_PATH", "OUTPUT_PATH", "QUALITY_REPORTS_PATH", "ENVIRONMENT", "DATABRICKS_VOLUME"} <= named
-    assert {
-        "MAX_REMOVED_SHARE",
-        "WARN_REMOVED_SHARE",
-        "MAX_REJECTED_SHARE",
-        "MAX_QUARANTINED_SHARE",
-        "MAX_COLUMN_SHIFT",
-        "FEED_ENCODING",
-        "LOCK_TIMEOUT",
-    } <= named
-    assert [line for line in example.splitlines() if line and not line.startswith("#")] == []
-
-
 def test_ci_runs_tests_then_linting_then_the_databricks_rehearsal() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
