@@ -9,12 +9,13 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
-from typing import Any
+from typing import Any, NoReturn
 
 import click
+import duckdb
 from rich.markup import escape
 
-from scripts.errors import EXIT_CODES, PipelineError
+from scripts.errors import EXIT_CODES, PipelineError, first_line
 from scripts.job import console, job, warn_of_others_tables
 from scripts.settings import PROJECT_ROOT, Allowed, load_report_settings, load_settings
 
@@ -91,6 +92,11 @@ def cli() -> None:
     """
 
 
+def _stop(error: PipelineError) -> NoReturn:
+    console.print(f"\n[bold red]Stopped.[/bold red] {escape(str(error))}", soft_wrap=True)
+    sys.exit(error.exit_code)
+
+
 def steps(command: Callable[..., None]) -> Callable[..., None]:
     """Ends a command with the sentence and the exit code of the error that stopped it."""
 
@@ -99,8 +105,13 @@ def steps(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except PipelineError as error:
-            console.print(f"\n[bold red]Stopped.[/bold red] {escape(str(error))}", soft_wrap=True)
-            sys.exit(error.exit_code)
+            _stop(error)
+        except duckdb.CatalogException as error:
+            _stop(
+                PipelineError(
+                    first_line(error), "What prod lacks is made again by `python -m scripts.pipeline transform`."
+                )
+            )
 
     return guarded
 

@@ -37,8 +37,14 @@ def no_settings_of_this_machine(request: pytest.FixtureRequest) -> Iterator[None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests first: at the end one worker would wait for the other."""
-    items.sort(key=lambda item: item.get_closest_marker("properties") is None)
+    """Spreads the longest tests evenly, the first one at the very start: workers begin with a run of tests each, and
+    what is left of one's run at the end is done by that worker alone."""
+    longest = [item for item in items if item.get_closest_marker("properties")]
+    others = [item for item in items if item not in longest]
+    step = len(others) // len(longest) if longest else 0
+    for number, item in enumerate(longest):
+        others.insert(number * (step + 1), item)
+    items[:] = others
 
 
 def _with_a_large_frame(slots: int) -> Callable[[Callable[[], Any]], Any]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from scripts import wording
-from scripts.errors import PipelineError
+from scripts.errors import PipelineError, first_line
 from scripts.feeds import FEEDS, Feed
 from scripts.outputs.export import check_outputs, outdated
 from scripts.reconcile.landed_rows import ledger_differences, ledger_remedy, missing_loads
@@ -61,8 +61,10 @@ def _findings(settings: Settings) -> Iterable[Finding]:
             yield from _landing(warehouse)
             yield from _models(warehouse)
             yield _exports(warehouse, settings)
-        except duckdb.CatalogException:
-            yield Finding("models", "not planned yet", "Run `make run`, or `sqlmesh plan`.")
+        except duckdb.CatalogException as error:
+            yield Finding(
+                "models", f"not all there: {first_line(error)}", "Run `python -m scripts.pipeline transform`."
+            )
 
 
 def _inputs(settings: Settings) -> Iterable[Finding]:
@@ -91,7 +93,8 @@ def _last_run(settings: Settings) -> Iterable[Finding]:
         yield Finding("last run", f"{ended}. {wording.first_sentence(report['error'])}", remedy)
     else:
         yield Finding("last run", ended)
-    yield Finding("report", f"{path}: {report['verdict']}")
+    lacks = report["problems"] and report["status"] != "failed"
+    yield Finding("report", f"{path}: {report['verdict']}", "Parts of it are missing: run again." if lacks else "")
 
 
 def _landing(warehouse: Warehouse) -> Iterable[Finding]:

@@ -62,7 +62,7 @@ def rebuild_behind_known_versions() -> None:
     another went back to a version of before, the model would keep the table made of the version in between. For the
     rest of the process, as with `fork_no_processes`.
     """
-    PlanBuilder._categorize_snapshot = _categorize_by_all_upstream  # type: ignore[method-assign]
+    PlanBuilder._categorize_snapshot = _categorize_by_all_upstream  # type: ignore[method-assign, assignment]
 
 
 def _categorize_by_all_upstream(

@@ -14,7 +14,7 @@ from sqlmesh.core.console import configure_console, get_console
 
 from scripts import wording
 from scripts.clock import end_of_window, utc_now
-from scripts.ingest.load import last_loaded_at
+from scripts.ingest.load import create_landing, last_loaded_at
 from scripts.project import windows
 from scripts.project.prod import PROD
 from scripts.project.published_schema import refuse_broken_promises
@@ -48,7 +48,10 @@ def plan(
     _give_it_a_dialogue(context)
     with closing(project.warehouse) as warehouse:
         until = _shown_until(context, warehouse, environment, console)
-    windows.reopen_unproven(context)
+        if environment == PROD:
+            project.prepare()
+        else:
+            windows.reopen_unproven(context)
     arguments = [environment, "--run", "--ignore-cron", "--execution-time", until.isoformat(sep=" "), *options]
     sqlmesh_plan.main(arguments, prog_name="make plan", obj=context, standalone_mode=False)
     if environment == PROD:
@@ -62,6 +65,7 @@ def _prove(prod: Project, started_at: datetime, until: datetime) -> None:
     proven = prod.proven_until()
     if prod.is_planned() and proven and proven >= until:
         with closing(prod.warehouse) as warehouse:
+            prod.restore_views()
             # Not before: a person may say no to the plan.
             if prod.note_rate_change():
                 prod.run(until)
@@ -79,6 +83,7 @@ def _give_it_a_dialogue(context: Context) -> None:
 
 def _shown_until(context: Context, warehouse: Warehouse, environment: str, console: Console) -> datetime:
     """End of the window that a plan fills: prod takes in every load, a branch what the models it shares hold."""
+    create_landing(warehouse)
     newest = last_loaded_at(warehouse)
     end = end_of_window(newest) if newest else utc_now()
     shared_until = windows.shared_models_are_right_until(context)

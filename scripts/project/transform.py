@@ -156,7 +156,7 @@ class Project:
             BlockingAuditError: A model or a blocking audit failed; prod shows the models that it showed before, with
                 the new load in those that did not change and were evaluated by then.
         """
-        self._prepare()
+        self.prepare()
         try:
             self.context.plan(
                 PROD,
@@ -177,7 +177,7 @@ class Project:
         Raises:
             BlockingAuditError: A model or a blocking audit failed; what reads it was not run.
         """
-        self._prepare()
+        self.prepare()
         try:
             status = self.context.run(PROD, execution_time=execution_time, ignore_cron=True)
         except SQLMeshError as error:
@@ -213,7 +213,7 @@ class Project:
         """Makes prod's views again that are not there any more; returns their names."""
         return restore.restore_views(self.context, self.warehouse)
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
         """Before prod goes on: nothing of a branch counts beyond it, and tables that are lost will be built again."""
         windows.reopen_unproven(self.context)
         restore.rebuild_lost_tables(self.context, self.warehouse)
@@ -382,7 +382,9 @@ def _load_project(settings: Settings, console: Console) -> Project:
     except duckdb.IOException as error:
         raise not_opened(settings.sqlmesh_file, error) from error
     except SQLMeshError as error:
-        raise _not_loaded(reason(error)) from error
+        place = getattr(error, "location", None)
+        where = f"{place.name}: " if place and place.name not in str(error) else ""
+        raise _not_loaded(where + reason(error)) from error
     except YAMLError as error:
         raise _not_loaded(f"{_file_that_is_no_yaml()}: {reason(error)}") from error
     except Exception as error:  # the project's own Python may raise anything

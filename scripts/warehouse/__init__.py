@@ -34,6 +34,21 @@ def stored_objects(
     return {StoredObject(schema.lower(), name.lower(), kind == "VIEW") for schema, name, kind in rows}
 
 
+def view_definitions(
+    fetch: Callable[[str], list[tuple[Any, ...]]], schemas: Collection[str], only: str = "TRUE"
+) -> dict[tuple[str, str], str]:
+    """The SQL of the views of these schemas, by schema and name in lower case; arguments as of `stored_objects`.
+
+    Unity Catalog shows it to a view's owner: of others' views it is empty.
+    """
+    names = ", ".join(f"'{name}'" for name in sorted(schemas))
+    rows = fetch(
+        "SELECT table_schema, table_name, view_definition FROM information_schema.views "
+        f"WHERE {only} AND LOWER(table_schema) IN ({names})"
+    )
+    return {(schema.lower(), name.lower()): definition or "" for schema, name, definition in rows}
+
+
 class Warehouse(Protocol):
     """A connection to the tables of one environment.
 
@@ -60,6 +75,10 @@ class Warehouse(Protocol):
 
     def objects(self, schemas: Collection[str]) -> set[StoredObject]:
         """Returns the tables and views of these schemas (names in lower case; they need not exist)."""
+        ...
+
+    def view_definitions(self, schemas: Collection[str]) -> dict[tuple[str, str], str]:
+        """Returns the SQL of the views of these schemas, by schema and name; empty where it may not be seen."""
         ...
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from databricks.sql.exc import Error as DatabricksError
 from scripts.clock import utc_now
 from scripts.errors import PipelineError, first_line
 from scripts.settings import DatabricksSettings
-from scripts.warehouse import SCRATCH_SCHEMA, StoredObject, stored_objects
+from scripts.warehouse import SCRATCH_SCHEMA, StoredObject, stored_objects, view_definitions
 from scripts.warehouse.lease import is_held, lease
 from scripts.warehouse.reachable import reach
 
@@ -127,6 +127,9 @@ class DatabricksWarehouse:
 
     def objects(self, schemas: Collection[str]) -> set[StoredObject]:
         return stored_objects(self.fetch, schemas)
+
+    def view_definitions(self, schemas: Collection[str]) -> dict[tuple[str, str], str]:
+        return view_definitions(self.fetch, schemas)
 
     def close(self) -> None:
         with suppress(DatabricksError):

@@ -12,7 +12,7 @@ import duckdb
 
 from scripts.errors import DatabaseInUseError, PipelineError
 from scripts.sql import text_literal
-from scripts.warehouse import StoredObject, former_name, stored_objects
+from scripts.warehouse import StoredObject, former_name, stored_objects, view_definitions
 
 # One name, whatever the file's, for views name their catalog.
 CATALOG = "lending_club"
@@ -65,6 +65,9 @@ class DuckDBWarehouse:
 
     def objects(self, schemas: Collection[str]) -> set[StoredObject]:
         return stored_objects(self.fetch, schemas, "table_catalog = CURRENT_DATABASE()")
+
+    def view_definitions(self, schemas: Collection[str]) -> dict[tuple[str, str], str]:
+        return view_definitions(self.fetch, schemas, "table_catalog = CURRENT_DATABASE()")
 
     def close(self) -> None:
         # Left to the end of the last connection, the same takes many times as long.

@@ -6,6 +6,7 @@ any model and dropped by nothing, so where it is missing the project was never h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -21,6 +22,7 @@ PHYSICAL_PREFIX = "sqlmesh__"
 LAYERS = frozenset(folder.name for folder in (PROJECT_ROOT / "models").iterdir() if folder.is_dir())
 SCHEMAS = frozenset({LANDING, SCRATCH_SCHEMA, *LAYERS, *(PHYSICAL_PREFIX + layer for layer in LAYERS)})
 _LISTED = 8
+_PHYSICAL_TABLE = re.compile(rf"\b{PHYSICAL_PREFIX}(\w+?)[`\"]?\.[`\"]?\1__\w+__\d+", re.IGNORECASE)
 
 
 def refuse_foreign_objects(warehouse: Warehouse, settings: Settings, environment: str = "prod") -> list[StoredObject]:
@@ -30,8 +32,8 @@ def refuse_foreign_objects(warehouse: Warehouse, settings: Settings, environment
         Objects of somebody else in the project's schemas that are in nobody's way.
 
     Raises:
-        ForeignObjectsError: The project was never here, yet one of its schemas holds something; or a table stands where
-            a view of the environment belongs.
+        ForeignObjectsError: The project was never here, yet one of its schemas holds something; or a table, or a view
+            that is not ours, stands where a view of the environment belongs.
     """
     suffix = "" if environment == "prod" else f"__{environment}"
     models = {(path.parent.name + suffix, path.stem) for path in (PROJECT_ROOT / "models").glob("*/*.sql")}
@@ -40,7 +42,13 @@ def refuse_foreign_objects(warehouse: Warehouse, settings: Settings, environment
     if not _is_here(warehouse, present):
         in_the_way = present
     else:
-        in_the_way = {stored for stored in present if (stored.schema, stored.name) in models and not stored.is_view}
+        views = warehouse.view_definitions({schema for schema, _ in models})
+        in_the_way = {
+            stored
+            for stored in present
+            if (stored.schema, stored.name) in models
+            and not (stored.is_view and _is_ours(views.get((stored.schema, stored.name), "")))
+        }
     if in_the_way:
         raise _refusal(in_the_way, settings)
     layers = {schema for schema, _ in models} | {LANDING}
@@ -56,6 +64,11 @@ def _is_here(warehouse: Warehouse, present: set[StoredObject]) -> bool:
         warehouse.fetch(f"SELECT {columns} FROM landing.load LIMIT 0")
         return True
     return False
+
+
+def _is_ours(definition: str) -> bool:
+    """Whether a view shows a table that SQLMesh keeps; one whose SQL may not be seen is taken for ours."""
+    return not definition or _PHYSICAL_TABLE.search(definition) is not None
 
 
 def _refusal(objects: Iterable[StoredObject], settings: Settings) -> ForeignObjectsError:

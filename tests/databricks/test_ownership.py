@@ -53,3 +53,26 @@ def test_no_command_writes_where_tables_of_others_are(
     assert execute(server, "SHOW SCHEMAS") == schemas
     assert execute(server, "DESCRIBE HISTORY snapshots.snap_customer") == versions
     assert execute(server, "SELECT customer_name, dbt_scd_id FROM snapshots.snap_customer") == [("Alice", "1")]
+    assert execute(server, "SELECT account_id FROM marts.account_summary") == [("A1",)]
+
+
+@pytest.mark.parametrize("kind", ["TABLE", "VIEW"])
+def test_what_took_the_place_of_a_view_is_not_replaced(
+    databricks_server: RehearsalServer, tmp_path: Path, kind: str
+) -> None:
+    forget_everything(databricks_server, tmp_path / "forgotten")
+    write_feeds(LOAD, tmp_path / "inputs")
+    with databricks_environment(databricks_server, tmp_path):
+        assert CliRunner().invoke(cli, ["run"]).exit_code == 0
+        execute(
+            databricks_server,
+            "DROP VIEW marts.customer_profile",
+            f"CREATE {kind} marts.customer_profile AS SELECT 42 AS answer",
+            "CREATE TABLE marts.my_own AS SELECT 42 AS answer",
+        )
+        ended = CliRunner().invoke(cli, ["transform"])
+        assert ended.exit_code == 4, ended.output
+        assert "it writes to: marts.customer_profile." in ended.output
+        assert execute(databricks_server, "SELECT answer FROM marts.customer_profile") == [(42,)]
+        assert execute(databricks_server, "SELECT answer FROM marts.my_own") == [(42,)]
+    forget_everything(databricks_server, tmp_path / "forgotten_after")

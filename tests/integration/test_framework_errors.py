@@ -125,7 +125,7 @@ UNLOADABLE = {
     ),
     "an unknown setting": (
         ("config.py", '"model_defaults"', '"model_defauls"'),
-        ("config.py", "Invalid field 'model_defauls'"),
+        ("config.py: ", "model_defauls", "Extra inputs are not permitted"),
     ),
     "a config that is no Python": (
         ("config.py", '"model_defaults"', '"model_defaults"]'),

@@ -184,7 +184,9 @@ class TestRuleTakenBack:
             desk.reference.take(load)
         desk.change(self.READS[0], self.READS[2], self.READS[1])
         column = "  balance_amount::DECIMAL(18, 2) AS original_balance_amount,"
-        desk.change(MODEL, column, f"  balance_amount::DECIMAL(18, 2) AS copied_balance_amount, /* Once more */\n{column}")
+        desk.change(
+            MODEL, column, f"  balance_amount::DECIMAL(18, 2) AS copied_balance_amount, /* Once more */\n{column}"
+        )
         desk.lab.transform(None)
         name = "marts.customer_profile"
         assert_same_tables({name: desk.reference.tables()[name]}, desk.lab.tables([name]))
@@ -329,6 +331,13 @@ class TestPlanOfABranch:
         ended = CliRunner().invoke(cli, ["plan", "--no-prompts", "--auto-apply", "--skip-tests"])
         desk.lab.open()
         return ended
+
+    def test_before_the_first_load_it_makes_empty_tables(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("scripts.project.branch.environment_of_folder", lambda *_: "prod")
+        with environment_of(tmp_path):
+            ended = CliRunner().invoke(cli, ["plan", "--no-prompts", "--auto-apply"])
+            assert ended.exit_code == 0, ended.output
+        assert stored_tables(tmp_path, ["marts.account_summary"]) == {"marts.account_summary": []}
 
     def test_it_is_filled_in_the_minute_of_a_load(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         load = load_of(0, "170")
@@ -549,6 +558,19 @@ class TestWhatIsMissing:
         desk.reference.take(load_of(1))
         desk.assert_prod()
 
+    def test_a_plan_of_prod_makes_a_dropped_schema_again(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("scripts.project.branch.environment_of_folder", lambda *_: "prod")
+        desk.lab.job.warehouse.execute("DROP SCHEMA snapshots CASCADE")
+        desk.lab.close()
+        for command in ("export", "status"):
+            ended = CliRunner().invoke(cli, [command])
+            assert ended.exit_code == 1, ended.output
+            assert "`python -m scripts.pipeline transform`" in ended.output
+        ended = CliRunner().invoke(cli, ["plan", "--no-prompts", "--auto-apply"])
+        desk.lab.open()
+        assert ended.exit_code == 0, ended.output
+        desk.assert_prod()
+
     def test_a_dropped_physical_schema_is_built_again_by_a_full_refresh(self, desk: Desk) -> None:
         desk.take(load_of(1))
         desk.lab.job.warehouse.execute("DROP SCHEMA sqlmesh__snapshots CASCADE")
@@ -568,6 +590,13 @@ def older_systems_database(path: Path) -> None:
             "true AS has_loan_flag, TIMESTAMP '2024-01-01' AS loaded_at, md5('1') AS dbt_scd_id, "
             "TIMESTAMP '2024-01-01' AS dbt_updated_at, TIMESTAMP '2024-01-01' AS dbt_valid_from, "
             "NULL::TIMESTAMP AS dbt_valid_to"
+        )
+        connection.execute(
+            "CREATE TABLE snapshots.snap_account AS SELECT 'A1' AS account_id, 1::BIGINT AS customer_id, balance, "
+            "'savings' AS account_type, from_at AS loaded_at, md5('A1' || from_at::VARCHAR) AS dbt_scd_id, "
+            "from_at AS dbt_updated_at, from_at AS dbt_valid_from, to_at AS dbt_valid_to FROM (VALUES "
+            "(100.00::DECIMAL(18, 2), TIMESTAMP '2024-01-01', TIMESTAMP '2024-01-02'), "
+            "(150.00, TIMESTAMP '2024-01-02', NULL)) AS versions(balance, from_at, to_at)"
         )
         connection.execute("CREATE TABLE marts.account_summary AS SELECT 'A1' AS account_id, 100.0 AS balance")
         connection.execute("CREATE VIEW marts.totals AS SELECT COUNT(*) AS accounts FROM marts.account_summary")
@@ -598,14 +627,15 @@ class TestTablesOfOthers:
         with environment_of(tmp_path):
             ended = CliRunner().invoke(cli, command)
         assert ended.exit_code == 4, ended.output
-        assert "marts.account_summary, marts.totals, snapshots.snap_customer" in ended.output
+        assert "marts.account_summary, marts.totals, snapshots.snap_account, snapshots.snap_customer" in ended.output
         assert "DUCKDB_PATH" in ended.output
         assert path.read_bytes() == before
 
-    @pytest.mark.parametrize("command", ["run", "transform", "status"])
-    def test_a_table_that_took_the_place_of_a_view_is_not_replaced(self, desk: Desk, command: str) -> None:
+    @pytest.mark.parametrize("kind", ["TABLE", "VIEW"])
+    @pytest.mark.parametrize("command", ["run", "transform", "export", "status"])
+    def test_what_took_the_place_of_a_view_is_not_replaced(self, desk: Desk, command: str, kind: str) -> None:
         desk.lab.job.warehouse.execute("DROP VIEW marts.account_summary")
-        desk.lab.job.warehouse.execute("CREATE TABLE marts.account_summary AS SELECT 42 AS answer")
+        desk.lab.job.warehouse.execute(f"CREATE {kind} marts.account_summary AS SELECT 42 AS answer")
         desk.lab.close()
         ended = CliRunner().invoke(cli, [command])
         assert ended.exit_code == 4, ended.output
@@ -613,6 +643,20 @@ class TestTablesOfOthers:
         kept = stored_tables(desk.lab.folder, ["marts.account_summary", "landing.load"])
         assert kept["marts.account_summary"] == [{"answer": 42}]
         assert len(kept["landing.load"]) == 2
+
+    def test_a_view_of_the_users_own_is_not_replaced_by_a_model_that_takes_its_name(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("scripts.warehouse.ownership.PROJECT_ROOT", desk.project)
+        desk.lab.job.warehouse.execute("CREATE VIEW marts.by_type AS SELECT 42 AS answer")
+        copy_of_profile = (desk.project / "models/marts/customer_profile.sql").read_text(encoding="utf-8")
+        named_anew = copy_of_profile.replace("marts.customer_profile", "marts.by_type")
+        (desk.project / "models/marts/by_type.sql").write_text(named_anew, encoding="utf-8")
+        desk.lab.close()
+        ended = CliRunner().invoke(cli, ["transform"])
+        assert ended.exit_code == 4, ended.output
+        assert "marts.by_type" in ended.output
+        assert stored_tables(desk.lab.folder, ["marts.by_type"]) == {"marts.by_type": [{"answer": 42}]}
 
     def test_a_table_of_the_users_own_is_named_and_left_alone(self, desk: Desk) -> None:
         desk.lab.job.warehouse.execute("CREATE TABLE marts.my_own AS SELECT 42 AS answer")

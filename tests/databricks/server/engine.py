@@ -201,6 +201,10 @@ class Session:
                     if view == "tables":
                         yield row | {"table_type": stored.tableType().name()}
                         continue
+                    if view == "views":
+                        if stored.tableType().name() == "VIEW":
+                            yield row | {"view_definition": stored.viewText().get()}
+                        continue
                     is_view = stored.tableType().name() == "VIEW"  # Delta keeps a table's columns in its own log
                     columns = StructType.fromJson(json.loads(stored.schema().json())) if is_view else None
                     columns = columns or self.spark.table(f"`{schema}`.`{name}`").schema
@@ -221,6 +225,7 @@ def _texts(*names: str) -> list[tuple[str, pa.DataType]]:
 INFORMATION_SCHEMA = {
     "schemata": pa.schema(_texts("catalog_name", "schema_name")),
     "tables": pa.schema(_texts("table_catalog", "table_schema", "table_name", "table_type")),
+    "views": pa.schema(_texts("table_catalog", "table_schema", "table_name", "view_definition")),
     "columns": pa.schema(
         [
             *_texts("table_catalog", "table_schema", "table_name", "column_name"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import sqlglot
 
 KINDS = ("create_volume", "current_catalog", "information_schema", "qualify", "volume_path")
-VIEWS = ("columns", "schemata", "tables")
+VIEWS = ("columns", "schemata", "tables", "views")
 
 SCANNER = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`(?:[^`]|``)*`|\w+|=>|\S", re.S)
 
