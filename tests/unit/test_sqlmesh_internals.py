@@ -25,6 +25,7 @@ from sqlmesh.core.environment import Environment
 from sqlmesh.core.model import Model, ModelKindName, load_sql_based_model
 from sqlmesh.core.model import cache as model_cache
 from sqlmesh.core.model.definition import AuditResult
+from sqlmesh.core.plan.builder import PlanBuilder
 from sqlmesh.core.snapshot import Snapshot, SnapshotEvaluator, evaluator
 from sqlmesh.core.snapshot.definition import to_view_mapping
 from sqlmesh.core.snapshot.evaluator import EvaluationStrategy
@@ -152,6 +153,23 @@ class TestStrategies:
             "SQLMesh takes custom kinds for incremental now, or restates them from their beginning: see whether the "
             "marts can have one in place of sqlmesh_internals.use_strategy."
         )
+
+
+class TestCategories:
+    """Whether a changed model is built anew: SQLMesh decides by the parents that change with it, ours by all above."""
+
+    def test_a_plan_asks_where_ours_answers(self, project: Context) -> None:
+        assert "_categorize_snapshot" in PlanBuilder._categorize_snapshots.__code__.co_names, (
+            "PlanBuilder no longer decides model by model, so sqlmesh_internals.rebuild_behind_known_versions has no "
+            "effect: find out how it decides now. Else a rule that is taken back together with changed words leaves "
+            "history as the rule had it."
+        )
+        assert PlanBuilder._categorize_snapshot is sqlmesh_internals._categorize_by_all_upstream, (
+            "SQLMesh no longer imports all modules of materializations/ with a Context."
+        )
+        assert list(inspect.signature(sqlmesh_internals._categorize_snapshot).parameters) == [
+            *("self", "snapshot", "forward_only", "dag", "indirectly_modified")
+        ]
 
 
 THING = """
