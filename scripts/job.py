@@ -243,7 +243,8 @@ def warn_of_others_tables(settings: Settings, environment: str = "prod") -> None
     with closing(once_free(lambda: open_warehouse(settings), settings.lock_timeout, console)) as warehouse:
         for stored in refuse_foreign_objects(warehouse, settings, environment):
             name = escape(f"{stored.schema}.{stored.name}")
-            console.print(f"[yellow]{name} is not this project's: it is left alone.[/yellow]", soft_wrap=True)
+            until = "" if environment == "prod" else " SQLMesh drops the schema when it drops this environment."
+            console.print(f"[yellow]{name} is not this project's: it is left alone.{until}[/yellow]", soft_wrap=True)
 
 
 def _audit_line(outcomes: list[AuditOutcome]) -> str:
