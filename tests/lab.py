@@ -253,6 +253,11 @@ def tell_of_a_copy(folder: Path, loads: Sequence[Load]) -> Story:
         return tell(folder / "lab", loads)
 
 
+def copy_its_project(story: Story, folder: Path) -> None:
+    """The project of a `tell_of_a_copy`, with what SQLMesh has kept of it: that spares reading every model anew."""
+    shutil.copytree(story.folder.parent / "project", folder)
+
+
 @contextmanager
 def continued(story: Story, folder: Path, **settings: str) -> Iterator[tuple[Lab, Reference]]:
     """A lab and a reference that go on where the story ended; the story itself stays as it is."""

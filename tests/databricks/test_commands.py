@@ -38,8 +38,8 @@ STEPS = (
     "tables",
     "create",
     "volume",
-    "publish",
     "state",
+    "publish",
 )
 
 

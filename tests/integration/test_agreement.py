@@ -17,7 +17,7 @@ import scripts.project.transform
 from scripts.pipeline import cli
 from scripts.warehouse.duckdb import DuckDBWarehouse
 from tests.feed_strategies import write_feeds
-from tests.lab import copy_project, environment_of, file_bytes, stored_tables, tell_of_a_copy
+from tests.lab import Story, copy_its_project, environment_of, file_bytes, stored_tables, tell_of_a_copy
 from tests.reference import Load
 from tests.variants import Variant
 
@@ -30,8 +30,8 @@ SECOND = Load(datetime(2024, 1, 16, 2), FIRST.customer, [("A1", "1", "150", "sav
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tell_of_a_copy(tmp_path_factory.mktemp("first"), [FIRST]).folder
+def first(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    return tell_of_a_copy(tmp_path_factory.mktemp("first"), [FIRST])
 
 
 class Desk:
@@ -68,9 +68,9 @@ class Desk:
 
 
 @pytest.fixture
-def desk(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    shutil.copytree(first, tmp_path / "lab")
-    copy_project(tmp_path / "project")
+def desk(first: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    shutil.copytree(first.folder, tmp_path / "lab")
+    copy_its_project(first, tmp_path / "project")
     monkeypatch.setattr(scripts.project.transform, "PROJECT_ROOT", tmp_path / "project")
     with environment_of(tmp_path / "lab"):
         yield Desk(tmp_path / "lab")

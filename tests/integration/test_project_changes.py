@@ -29,7 +29,7 @@ from tests.lab import (
     Story,
     assert_same_tables,
     continued,
-    copy_project,
+    copy_its_project,
     environment_of,
     select,
     stored_tables,
@@ -130,7 +130,7 @@ class Desk:
 
 @pytest.fixture
 def desk(story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    copy_project(tmp_path / "project")
+    copy_its_project(story, tmp_path / "project")
     monkeypatch.setattr(scripts.project.transform, "PROJECT_ROOT", tmp_path / "project")
     with continued(story, tmp_path / "lab") as (current, reference):
         yield Desk(current, reference, tmp_path / "project")
