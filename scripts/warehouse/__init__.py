@@ -26,11 +26,7 @@ def stored_objects(
     fetch: Callable[[str], list[tuple[Any, ...]]], schemas: Collection[str], only: str = "TRUE"
 ) -> set[StoredObject]:
     """The tables and views of these schemas, read by a warehouse's `fetch`; `only` is a condition on the catalog."""
-    names = ", ".join(f"'{name}'" for name in sorted(schemas))
-    rows = fetch(
-        "SELECT table_schema, table_name, table_type FROM information_schema.tables "
-        f"WHERE {only} AND LOWER(table_schema) IN ({names})"
-    )
+    rows = fetch(_described("tables", "table_type", schemas, only))
     return {StoredObject(schema.lower(), name.lower(), kind == "VIEW") for schema, name, kind in rows}
 
 
@@ -41,12 +37,16 @@ def view_definitions(
 
     Unity Catalog shows it to a view's owner: of others' views it is empty.
     """
+    rows = fetch(_described("views", "view_definition", schemas, only))
+    return {(schema.lower(), name.lower()): definition or "" for schema, name, definition in rows}
+
+
+def _described(view: str, column: str, schemas: Collection[str], only: str) -> str:
     names = ", ".join(f"'{name}'" for name in sorted(schemas))
-    rows = fetch(
-        "SELECT table_schema, table_name, view_definition FROM information_schema.views "
+    return (
+        f"SELECT table_schema, table_name, {column} FROM information_schema.{view} "
         f"WHERE {only} AND LOWER(table_schema) IN ({names})"
     )
-    return {(schema.lower(), name.lower()): definition or "" for schema, name, definition in rows}
 
 
 class Warehouse(Protocol):

@@ -167,22 +167,21 @@ class TestRuleTakenBack:
         Load(FIRST_AT + timedelta(days=2), [("1", "Ana", "no"), ("2", "Bob", "ja")], FIRST.account),
     )
 
-    def test_with_words_of_the_accounts_history_holds_what_the_rule_says(self, desk: Desk) -> None:
+    def take_back(self, desk: Desk) -> None:
+        """Two loads by the rule, after which the folder has it no more."""
         desk.change(*self.READS)
         for load in self.LOADS:
-            desk.lab.take(load)
-            desk.reference.take(load)
+            desk.take(load)
         desk.change(self.READS[0], self.READS[2], self.READS[1])
+
+    def test_with_words_of_the_accounts_history_holds_what_the_rule_says(self, desk: Desk) -> None:
+        self.take_back(desk)
         desk.change("models/staging/stg_account.sql", "Answers:", "Answers (for all):")
         desk.lab.transform(None)
         desk.assert_prod()
 
     def test_with_a_column_of_a_mart_the_other_mart_holds_what_the_rule_says(self, desk: Desk) -> None:
-        desk.change(*self.READS)
-        for load in self.LOADS:
-            desk.lab.take(load)
-            desk.reference.take(load)
-        desk.change(self.READS[0], self.READS[2], self.READS[1])
+        self.take_back(desk)
         column = "  balance_amount::DECIMAL(18, 2) AS original_balance_amount,"
         desk.change(
             MODEL, column, f"  balance_amount::DECIMAL(18, 2) AS copied_balance_amount, /* Once more */\n{column}"
