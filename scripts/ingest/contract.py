@@ -9,7 +9,7 @@ from pathlib import Path
 from scripts.errors import FeedRefusedError
 from scripts.feeds import Feed
 from scripts.ingest.reader_scan import FileScan
-from scripts.ingest.reader_split import RecordReader
+from scripts.ingest.reader_split import Record, read_record
 from scripts.sql import PATTERN_CHARACTERS
 
 _LISTED_FILES = 20
@@ -57,12 +57,11 @@ def read_header(feed: Feed, path: Path, scan: FileScan) -> tuple[tuple[str, ...]
     Raises:
         FeedRefusedError: line 1 does not name each column of the contract once, and no others.
     """
-    is_whole_file = len(scan.head) == scan.counts.total
-    record = RecordReader(len(feed.header), is_whole_file).read(scan.head, 0)
-    is_proper = record is not None and record.reason not in ("broken_quoting", "line_too_long")
-    raw = scan.head[: record.next_position] if record else scan.head.splitlines()[0]
+    record = read_record(scan.head, 0, len(feed.header)) if scan.head else Record(0, 0)
+    is_ended = record.next_position < len(scan.head) or len(scan.head) == scan.counts.total
+    raw = scan.head[: record.next_position]
     text = raw.decode("utf-8", "ignore")
-    names = [name.decode() for name in record.fields] if record and is_proper else []
+    names = [name.decode() for name in record.fields] if is_ended else []
     expected = {_folded(name): column for name, column in zip(feed.header, feed.columns, strict=True)}
     folded = [_folded(name) for name in names]
     if sorted(folded) != sorted(expected):

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import duckdb
 
@@ -21,7 +22,7 @@ from scripts.errors import FeedRefusedError, first_line
 from scripts.feeds import Feed
 from scripts.ingest.contract import check_file, read_header
 from scripts.ingest.reader_scan import BYTE_ORDER_MARK, ByteCounter, ByteCounts, encoding_name, scan_file
-from scripts.ingest.reader_split import MAX_RECORD_BYTES, READ_BYTES, DamagedRecord, split_damaged
+from scripts.ingest.reader_split import MAX_RECORD_BYTES, READ_BYTES, DamagedRecord, has_plain_lines_only, split_damaged
 from scripts.sql import path_literal, text_literal
 
 BUFFER_BYTES = 16 * MAX_RECORD_BYTES
@@ -86,6 +87,23 @@ class _Tally:
             and self.rows + self.line_ends + blank_lines == text.lines
             and self.quotes <= text.quotes
         )
+
+
+@dataclass(frozen=True)
+class _SoundText:
+    """The file that DuckDB parses: the feed file itself, or its sound records alone.
+
+    Attributes:
+        counts: Counts of the text after the lines that are skipped.
+        rejected: Records that were cut out; `rejected_lines`: their lines; `untold_keys`: those without a key.
+    """
+
+    path: Path
+    counts: ByteCounts
+    skipped_lines: int
+    rejected: int = 0
+    rejected_lines: int = 0
+    untold_keys: int = 0
 
 
 def read_feed(
@@ -154,28 +172,27 @@ def _read(
         f"CREATE TABLE {rejects_table} "
         "(line_number BIGINT, reason VARCHAR, detail VARCHAR, raw_text VARCHAR, record_key VARCHAR)"
     )
-    sound_path = folder / "sound.csv"
     first_line = header_counter.counts.line_ends + 1
-    with scan.text_path.open("rb") as source, sound_path.open("wb") as sound:
-        source.seek(scan.text_offset + len(header))
-        # DuckDB takes one away from the beginning of a file: this one, not the first row's.
-        sound.write(BYTE_ORDER_MARK)
-        damaged = split_damaged(source, len(columns), first_line, sound)
-        is_key_first = columns[0] == feed.key
-        rejected, rejected_lines, untold_keys = _insert_rejects(connection, rejects_table, damaged, is_key_first)
-    counts = _count(sound_path, len(BYTE_ORDER_MARK))
+    with scan.text_path.open("rb") as source:
+        data_offset = scan.text_offset + len(header)
+        source.seek(data_offset)
+        if _has_like_line_ends(scan.counts) and first_line == 2 and has_plain_lines_only(source, len(columns)):
+            text = _SoundText(scan.text_path, data, skipped_lines=1)
+        else:
+            source.seek(data_offset)
+            text = _split(connection, feed, columns, source, first_line, folder / "sound.csv", rejects_table)
     # Where nothing was cut out, the rows have to hold the file itself: then the split is checked, too.
-    held = counts if rejected else data
+    held = text.counts if text.rejected else data
     for is_parallel in (True, False):
-        _parse(connection, rows_table, feed, columns, sound_path, is_parallel=is_parallel)
+        _parse(connection, rows_table, feed, columns, text, is_parallel=is_parallel)
         tally = _tally(connection, rows_table, feed, held)
         is_complete = tally.accounts_for(held, len(columns))
-        if is_complete or not counts.quotes:
+        if is_complete or not text.counts.quotes:
             break
-    if not is_complete or counts.lines + rejected_lines != data.lines:
+    if not is_complete or text.counts.lines + text.rejected_lines != data.lines:
         raise FeedRefusedError(
             f"{path}: not every line could be accounted for. It has {data.lines} lines after the header, of which "
-            f"{rejected_lines} are damaged and {counts.lines} sound, and the latter gave {tally.rows} rows. "
+            f"{text.rejected_lines} are damaged and {text.counts.lines} sound, and the latter gave {tally.rows} rows. "
             f"Nothing is read rather than a line lost: please report this, with the file."
         )
     after = path.stat()
@@ -186,13 +203,36 @@ def _read(
         path=path,
         sha256=scan.sha256,
         byte_count=scan.byte_count,
-        data_line_count=tally.rows + rejected,
+        data_line_count=tally.rows + text.rejected,
         rows_read_count=tally.rows,
-        rejected_count=rejected,
-        untold_key_count=untold_keys,
+        rejected_count=text.rejected,
+        untold_key_count=text.untold_keys,
         rows_table=rows_table,
         rejects_table=rejects_table,
     )
+
+
+def _has_like_line_ends(counts: ByteCounts) -> bool:
+    """True if LF ends each line, or CR LF does: DuckDB 1.5 loses rows, or raises, where they are mixed."""
+    return counts.carriage_returns == counts.pairs and counts.pairs in (0, counts.line_feeds)
+
+
+def _split(
+    connection: duckdb.DuckDBPyConnection,
+    feed: Feed,
+    columns: tuple[str, ...],
+    source: BinaryIO,
+    first_line: int,
+    sound_path: Path,
+    rejects_table: str,
+) -> _SoundText:
+    """Write the sound records of `source` to `sound_path`, and the damaged ones to the table."""
+    with sound_path.open("wb") as sound:
+        # DuckDB takes one away from the beginning of a file: this one, not the first row's.
+        sound.write(BYTE_ORDER_MARK)
+        damaged = split_damaged(source, len(columns), first_line, sound)
+        rejects = _insert_rejects(connection, rejects_table, damaged, is_key_first=columns[0] == feed.key)
+    return _SoundText(sound_path, _count(sound_path, len(BYTE_ORDER_MARK)), 0, *rejects)
 
 
 def _drop(connection: duckdb.DuckDBPyConnection, *tables: str) -> None:
@@ -214,11 +254,11 @@ def _parse(
     table: str,
     feed: Feed,
     columns: tuple[str, ...],
-    path: Path,
+    text: _SoundText,
     *,
     is_parallel: bool,
 ) -> None:
-    """Fill `table` from a UTF-8 file without a header. Rows that DuckDB loses are missing; the tally finds that out."""
+    """Fill `table` from a UTF-8 file. Rows that DuckDB loses are missing; the tally finds that out."""
     types = ", ".join(f"{text_literal(column)}: 'VARCHAR'" for column in columns)
     names = ", ".join(text_literal(column) for column in columns)
     options = {
@@ -226,6 +266,7 @@ def _parse(
         "force_not_null": f"[{names}]",
         "auto_detect": "false",
         "header": "false",
+        "skip": str(text.skipped_lines),
         "delim": "','",
         "quote": "'\"'",
         "escape": "'\"'",
@@ -241,7 +282,7 @@ def _parse(
     listed = ", ".join(f"{name} = {value}" for name, value in options.items())
     connection.execute(
         f"CREATE OR REPLACE TABLE {table} AS "
-        f"SELECT {', '.join(feed.columns)} FROM read_csv({path_literal(path)}, {listed})"
+        f"SELECT {', '.join(feed.columns)} FROM read_csv({path_literal(text.path)}, {listed})"
     )
 
 
@@ -275,7 +316,7 @@ def _one_row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ..
 
 
 def _insert_rejects(
-    connection: duckdb.DuckDBPyConnection, table: str, damaged: Iterable[DamagedRecord], is_key_first: bool
+    connection: duckdb.DuckDBPyConnection, table: str, damaged: Iterable[DamagedRecord], *, is_key_first: bool
 ) -> tuple[int, int, int]:
     """Store the damaged records: their number, that of the physical lines that they take up, and that of the records
     whose key can't be told."""

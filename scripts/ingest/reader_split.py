@@ -2,9 +2,8 @@
 
 The grammar is that of RFC 4180, as Python's `csv` module reads it with `strict=True`: a quote opens a field only as the
 field's first character, is doubled inside it, and the quote that closes it is followed by a comma or a line end. LF,
-CR LF and a lone CR all end a line. Runs of plain lines, in which nothing needs the grammar, are found by counting their
-commas; one regular expression swallows runs of sound records among the rest, so that Python steps in at the damaged
-ones only.
+CR LF and a lone CR all end a line. Plain lines, in which nothing needs the grammar, are found by counting their commas;
+all others go through `csv.reader`.
 
 A quote that is never closed would swallow all that follows. So of a damaged record that takes up several lines only the
 first line is rejected, and reading goes on with the next one, where (1) the quote is not closed within
@@ -18,10 +17,14 @@ with fewer commas than two records joined by a lost line end have.
 
 from __future__ import annotations
 
+import csv
+import io
 import re
-from bisect import bisect_left
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from typing import BinaryIO
 
 import numpy as np
@@ -31,17 +34,19 @@ MAX_RECORD_BYTES = 2_000_000
 
 READ_BYTES = 1 << 22
 
-# Short, for beyond a line that is not plain most often plain ones follow.
-_RUN_LINES = 64
+# Short, for after a damaged record those that were read beyond it are read again.
+_RUN_BYTES = 1 << 16
 
+# csv.reader wants text. Latin-1 gives each byte a character of its own, and the grammar knows ASCII characters only.
+_BYTEWISE = "latin-1"
 _LINE_END = re.compile(rb"\r\n?|\n")
-_QUOTED = re.compile(rb'"(?:[^"]++|"")*+"')
-_UNQUOTED = re.compile(rb"[^,\r\n]*+")
-# DuckDB takes a quote after leading spaces for an opening one. Such a field is no part of a run; it is quoted anew.
-_PLAIN = rb' *+(?:[^ ",\r\n][^,\r\n]*+)?+'
-_FIELD = rb'(?:"(?:[^"]++|"")*+"|' + _PLAIN + rb")"
-_SPOTLESS_FIELD = rb'(?:"(?:[^"]++|"")*+"|[^",\r\n]*+)'
-_FIRST_FIELD = re.compile(rb'(?:"((?:[^"]++|"")*+)"|([^",][^,]*+)),')
+_FIRST_FIELD = re.compile(rb'(?:"([^"]*(?:""[^"]*)*)"|([^",][^,]*)),')
+# No quote in a field without quotes: a line that continues a quoted field does not pass for a record by itself.
+_UNMISTAKABLE_FIELD = rb'(?:"[^"]*(?:""[^"]*)*"|[^",\r\n]*)'
+_OPENING_QUOTE = re.compile(rb'(?:[^"]*,)? *"')
+_TOO_LONG = f"the line is longer than the {MAX_RECORD_BYTES} bytes that are read; raw_text is its beginning"
+
+csv.field_size_limit(MAX_RECORD_BYTES)
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,14 @@ class Record:
 
     Attributes:
         end: Position after its last byte, without the line end; `next_position`: with it.
+        line_count: Physical lines that it takes up.
         fields: Its values, unquoted. Empty when the quoting is broken.
         reason: Code of the damage, None for a sound record; `detail` says it in words.
     """
 
     end: int
     next_position: int
+    line_count: int = 1
     fields: tuple[bytes, ...] = ()
     reason: str | None = None
     detail: str = ""
@@ -80,100 +87,73 @@ class DamagedRecord:
     first_field: str | None = None
 
 
-class RecordReader:
-    """Reads single records of `field_count` fields from a buffer."""
+class _Lines:
+    """The physical lines from `start` on that end within `MAX_RECORD_BYTES`, for `csv.reader`."""
 
-    def __init__(self, field_count: int, is_last: bool) -> None:
-        self._field_count = field_count
-        self.is_last = is_last
-        """The buffer's end is the file's end."""
-        self._spotless_line = re.compile(_SPOTLESS_FIELD + (rb"," + _SPOTLESS_FIELD) * (field_count - 1))
+    def __init__(self, data: bytes, start: int) -> None:
+        self._data = data
+        self._stop = min(len(data), start + MAX_RECORD_BYTES)
+        self.starts = [start]
+        """Where the lines start that were taken so far, and the next one."""
+        self.is_exhausted = False
 
-    def read(self, buffer: bytes, start: int) -> Record | None:
-        """The record that starts at `start`; None if it may go on beyond the buffer."""
-        limit = start + MAX_RECORD_BYTES
-        stop = min(len(buffer), limit)
-        is_end_of_file = self.is_last and stop == len(buffer)
-        values: list[bytes] = []
-        position = start
-        while True:
-            is_quoted = buffer.startswith(b'"', position)
-            match = (_QUOTED if is_quoted else _UNQUOTED).match(buffer, position, stop)
-            if match is None:
-                if is_end_of_file or stop == limit:
-                    return self._first_line(buffer, start, _not_closed(len(values) + 1))
-                return None
-            position = match.end()
-            if position == stop and not is_end_of_file:
-                if stop < limit:
-                    return None
-                return self._first_line(buffer, start, f"field {len(values) + 1} does not end")
-            values.append(match[0][1:-1].replace(b'""', b'"') if is_quoted else match[0])
-            if position == len(buffer) or buffer[position] in b"\r\n":
-                return self._judged(buffer, start, position, values)
-            if buffer[position] != 0x2C:
-                return self._broken(buffer, start, position, len(values))
-            position += 1
+    def __iter__(self) -> Iterator[str]:
+        return self
 
-    def _judged(self, buffer: bytes, start: int, end: int, values: list[bytes]) -> Record | None:
-        """A record with proper quoting: sound, if the number of its fields is right."""
-        found, expected = len(values), self._field_count
-        if found == expected or end == start:
-            return self._ended(buffer, end, None, "", tuple(values))
-        if self._hides_record(buffer, start, end):
-            return self._first_line(buffer, start, "a quote on this line is not closed")
-        reason = "too_few_fields" if found < expected else "too_many_fields"
-        return self._ended(buffer, end, reason, f"{expected} fields expected, {found} found", tuple(values))
-
-    def _broken(self, buffer: bytes, start: int, position: int, field_number: int) -> Record | None:
-        """The quote that closes a field stands before `position`, where neither a comma nor a line end follows."""
-        detail = f"text follows the quote that closes field {field_number}"
-        first_end = _LINE_END.search(buffer, start)
-        if first_end is None or first_end.start() >= position:
-            return self._first_line(buffer, start, detail)
-        last_end = _LINE_END.search(buffer, position)
-        end = last_end.start() if last_end else len(buffer)
-        if last_end is None and not self.is_last and end - start <= MAX_RECORD_BYTES:
-            return None
-        is_opening = buffer[start : position - 1].rstrip(b" ").endswith((b",", b"\r", b"\n"))
-        if is_opening or end - start > MAX_RECORD_BYTES or self._hides_record(buffer, start, end):
-            return self._first_line(buffer, start, _not_closed(field_number))
-        return self._ended(buffer, end, "broken_quoting", detail)
-
-    def _hides_record(self, buffer: bytes, start: int, end: int) -> bool:
-        """True if one of the lines after the first is a sound record by itself."""
-        lines = _LINE_END.split(buffer[start:end])
-        return any(self._spotless_line.fullmatch(line) for line in lines[1:])
-
-    def _first_line(self, buffer: bytes, start: int, detail: str) -> Record | None:
-        match = _LINE_END.search(buffer, start)
-        end = match.start() if match else len(buffer)
-        if end - start >= MAX_RECORD_BYTES:
-            return Record(end, _after_line_end(buffer, end), reason="line_too_long")
-        if match is None and not self.is_last:
-            return None
-        return self._ended(buffer, end, "broken_quoting", detail)
-
-    def _ended(
-        self, buffer: bytes, end: int, reason: str | None, detail: str, values: tuple[bytes, ...] = ()
-    ) -> Record | None:
-        next_position = _after_line_end(buffer, end)
-        if next_position == len(buffer) and buffer.endswith(b"\r") and not self.is_last:
-            return None  # an LF may follow
-        return Record(end, next_position, values, reason, detail)
+    def __next__(self) -> str:
+        start = self.starts[-1]
+        _, end = _line_end(self._data, start)
+        if start == len(self._data) or end > self._stop:
+            self.is_exhausted = True
+            raise StopIteration
+        self.starts.append(end)
+        return self._data[start:end].decode(_BYTEWISE)
 
 
-def _not_closed(field_number: int) -> str:
-    return f"the quote that opens field {field_number} is not closed"
+def read_record(data: bytes, start: int, field_count: int) -> Record:
+    """The record of `field_count` fields that starts at `start`, which is before the end of `data`."""
+    lines = _Lines(data, start)
+    try:
+        fields = next(csv.reader(lines, strict=True))
+        reason, detail = _judged(len(fields), field_count)
+    except StopIteration:
+        return Record(*_line_end(data, start), reason="line_too_long")
+    except csv.Error:
+        if lines.is_exhausted or (len(lines.starts) > 2 and _OPENING_QUOTE.match(data, lines.starts[-2])):
+            return _not_closed(data, start)
+        fields, reason, detail = [], "broken_quoting", "text follows the quote that closes a field"
+    if reason and _hides_record(data, lines.starts, field_count):
+        return _not_closed(data, start)
+    values = tuple(field.encode(_BYTEWISE) for field in fields)
+    return Record(*_line_end(data, lines.starts[-2]), len(lines.starts) - 1, values, reason, detail)
 
 
-def _after_line_end(buffer: bytes, end: int) -> int:
-    match = _LINE_END.match(buffer, end)
-    return match.end() if match else end
+def _judged(found: int, expected: int) -> tuple[str | None, str]:
+    """Reason and detail for a record with proper quoting, of which an empty line has no fields."""
+    if found in (0, expected):
+        return None, ""
+    return "too_few_fields" if found < expected else "too_many_fields", f"{expected} fields expected, {found} found"
 
 
-def _line_ends(text: bytes) -> int:
-    return text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
+def _not_closed(data: bytes, start: int) -> Record:
+    return Record(*_line_end(data, start), reason="broken_quoting", detail="a quote that opens a field is not closed")
+
+
+def _hides_record(data: bytes, line_starts: list[int], field_count: int) -> bool:
+    """True if one of the lines after the first is a sound record by itself."""
+    record = _unmistakable_record(field_count)
+    return any(record.match(data, start, end) for start, end in pairwise(line_starts[1:]))
+
+
+@cache
+def _unmistakable_record(field_count: int) -> re.Pattern[bytes]:
+    return re.compile(rb",".join([_UNMISTAKABLE_FIELD] * field_count) + rb"(?:[\r\n]|\Z)")
+
+
+def _line_end(data: bytes, start: int) -> tuple[int, int]:
+    """Where the line of `start` ends, without its line end and with it."""
+    match = _LINE_END.search(data, start)
+    return match.span() if match else (len(data), len(data))
 
 
 def split_damaged(source: BinaryIO, field_count: int, first_line: int, sound: BinaryIO) -> Iterator[DamagedRecord]:
@@ -186,58 +166,116 @@ def split_damaged(source: BinaryIO, field_count: int, first_line: int, sound: Bi
 
     `sound` gets whole lines only: a missing final line end is added.
     """
-    line = rb"(?:" + _FIELD + (rb"," + _FIELD) * (field_count - 1) + rb")?+"
-    run = re.compile(rb"(?:" + line + rb"(?:\r\n?|\n)){0,%d}+" % _RUN_LINES)
-    ended_line = re.compile(rb"(" + line + rb")(?:\r\n?|\n)")
-    reader = RecordReader(field_count, is_last=False)
-    buffer, position, line_number = b"", 0, first_line
-    odd_lines: list[int] = []
-    while True:
-        plain_end = odd_lines[bisect_left(odd_lines, position)] if odd_lines else position
-        if plain_end > position:
-            text = buffer[position:plain_end]
-            sound.write(text.replace(b"\r\n", b"\n"))
-            line_number += text.count(b"\n")
-            position = plain_end
-        match = run.match(buffer, position, min(len(buffer), position + MAX_RECORD_BYTES))
-        end = match.end() if match else position
-        if end > position:
-            if buffer.endswith(b"\r", position, end):
-                if end == len(buffer) and not reader.is_last:
-                    end = -1
-                elif buffer.startswith(b"\n", end):
-                    end += 1
-            if end > 0:
-                text = buffer[position:end]
-                sound.write(_ended_by_line_feed(text, ended_line))
-                line_number += _line_ends(text)
-                position = end
-                continue
-        if position == len(buffer) and reader.is_last:
+    return _Split(source, field_count, first_line, sound).run()
+
+
+def has_plain_lines_only(source: BinaryIO, field_count: int) -> bool:
+    """True if every line of `source` is a record in which nothing needs the grammar."""
+    rest = b""
+    while piece := source.read(READ_BYTES):
+        data = rest + piece
+        end = _last_line_end(data)
+        if len(data) - end > MAX_RECORD_BYTES or _odd_stretches(data, 0, end, field_count):
+            return False
+        rest = data[end:]
+    return not _odd_stretches(rest, 0, len(rest), field_count)
+
+
+class _Split:
+    """State: `_data` from `_position` on is still to be split, and `_source` after it."""
+
+    def __init__(self, source: BinaryIO, field_count: int, first_line: int, sound: BinaryIO) -> None:
+        self._source = source
+        self._field_count = field_count
+        self._line_number = first_line
+        self._sound = sound
+        self._data, self._position = b"", 0
+        self._is_last = self._is_in_long_line = False
+
+    def run(self) -> Iterator[DamagedRecord]:
+        while not self._is_last:
+            self._read_on()
+            end = len(self._data)
+            if not self._is_last:
+                # A record that begins before it is read to its end.
+                end = _last_line_end(self._data[: max(0, end - MAX_RECORD_BYTES)])
+            for begin, stop in _odd_stretches(self._data, self._position, end, self._field_count):
+                self._take_plain_lines(begin)
+                while self._position < stop:
+                    self._take_sound_records(stop)
+                    if self._position < stop:
+                        yield from self._take_record()
+            self._take_plain_lines(end)
+
+    def _read_on(self) -> None:
+        piece = self._source.read(READ_BYTES)
+        self._data, self._position = self._data[self._position :] + piece, 0
+        self._is_last = not piece
+        if self._is_in_long_line:
+            self._skip_line()
+
+    def _skip_line(self) -> None:
+        end, next_position = _line_end(self._data, self._position)
+        self._is_in_long_line = next_position == len(self._data) and not self._is_last
+        self._position = end if self._is_in_long_line else next_position
+
+    def _take_plain_lines(self, end: int) -> None:
+        if end <= self._position:
             return
-        record = reader.read(buffer, position) if end >= 0 else None
-        if record is None:
-            piece = source.read(READ_BYTES)
-            reader.is_last = not piece
-            buffer, position = buffer[position:] + piece, 0
-            odd_lines = _odd_lines(buffer, field_count)
-            continue
-        raw = buffer[position : record.end]
-        line_count = 1 + _line_ends(raw)
+        text = self._data[self._position : end].replace(b"\r\n", b"\n")
+        if not text.endswith(b"\n"):
+            text += b"\n"
+        self._sound.write(text)
+        self._position = end
+        self._line_number += text.count(b"\n")
+
+    def _take_sound_records(self, end: int) -> None:
+        """The next records, up to the first one that is damaged or goes on beyond `end`."""
+        text = self._data[self._position : min(end, self._position + _RUN_BYTES)]
+        if self._position + len(text) < end:
+            text = text[: _last_line_end(text)]
+        lines = _text_lines(text)
+        size = 0
+        with suppress(csv.Error):
+            for fields in csv.reader(lines, strict=True):
+                if len(fields) != self._field_count and fields:
+                    break
+                size = lines.tell()
+        text = text[:size]
+        self._position += size
+        self._line_number += text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
+        # DuckDB 1.5 loses rows, or raises, where line ends are mixed, and takes a quote after leading spaces for one
+        # that opens a field.
+        is_misread = b"\r" in text or b' "' in text or not text.endswith(b"\n")
+        self._sound.write(_quoted_anew(text) if is_misread else text)
+
+    def _take_record(self) -> Iterator[DamagedRecord]:
+        start, line_number = self._position, self._line_number
+        record = read_record(self._data, start, self._field_count)
+        self._position, self._line_number = record.next_position, line_number + record.line_count
+        raw = self._data[start : record.end]
         if record.reason is None:
-            sound.write(_quoted_anew(record.fields) + b"\n")
+            self._sound.write(_quoted_anew(raw))
         elif record.reason == "line_too_long":
-            buffer, next_position, size = _skip_line(source, reader, buffer, position)
-            odd_lines = _odd_lines(buffer, field_count)
-            detail = f"the line has {size} bytes, at most {MAX_RECORD_BYTES} are read; raw_text is its beginning"
-            text_start = raw[:MAX_RECORD_BYTES].decode("utf-8", "ignore")
-            yield DamagedRecord(line_number, 1, record.reason, detail, text_start)
-            position, line_number = next_position, line_number + 1
-            continue
+            self._position = start
+            self._skip_line()
+            text = raw[:MAX_RECORD_BYTES].decode("utf-8", "ignore")
+            yield DamagedRecord(line_number, 1, record.reason, _TOO_LONG, text)
         else:
-            first_field = _first_field(raw, field_count) if line_count == 1 else None
-            yield DamagedRecord(line_number, line_count, record.reason, record.detail, raw.decode(), first_field)
-        position, line_number = record.next_position, line_number + line_count
+            first_field = _first_field(raw, self._field_count) if record.line_count == 1 else None
+            yield DamagedRecord(line_number, record.line_count, record.reason, record.detail, raw.decode(), first_field)
+
+
+def _text_lines(data: bytes) -> io.StringIO:
+    """Lines for `csv.reader`, with the ends that they have."""
+    return io.StringIO(data.decode(_BYTEWISE), newline="")
+
+
+def _quoted_anew(records: bytes) -> bytes:
+    """The same records with each field in quotes, and LF after each."""
+    text = io.StringIO(newline="")
+    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(csv.reader(_text_lines(records)))
+    return text.getvalue().encode(_BYTEWISE)
 
 
 def _first_field(line: bytes, field_count: int) -> str | None:
@@ -248,51 +286,27 @@ def _first_field(line: bytes, field_count: int) -> str | None:
     return (plain if quoted is None else quoted.replace(b'""', b'"')).decode()
 
 
-def _odd_lines(buffer: bytes, field_count: int) -> list[int]:
-    """Where the lines start that are not plain, in order, and the end of the buffer; empty if it holds a lone CR.
+def _last_line_end(data: bytes) -> int:
+    """Where the last whole line of `data` ends. A CR at the end may be half of a CR LF."""
+    return max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1
 
-    A plain line is a sound record by itself: it holds no quote, has as many commas as a record, and is ended.
+
+def _odd_stretches(data: bytes, start: int, end: int, field_count: int) -> list[tuple[int, int]]:
+    """Where lines stand between `start` and `end` that are not plain: begin and end of each run of them, in order.
+
+    A plain line is a sound record by itself: it holds no quote and no lone CR, and has as many commas as a record.
     """
-    if buffer.count(b"\r") != buffer.count(b"\r\n"):
+    text = data[start:end]
+    if not text:
         return []
-    array = np.frombuffer(buffer, np.uint8)
-    ends = np.flatnonzero(array == 0x0A) + 1
-    starts = np.concatenate(([0], ends))
-    commas = np.searchsorted(np.flatnonzero(array == 0x2C), starts)
-    is_plain = np.zeros(len(starts), bool)
-    is_plain[:-1] = (np.diff(commas) == field_count - 1) & (np.diff(starts) <= MAX_RECORD_BYTES)
-    is_plain[np.searchsorted(ends, np.flatnonzero(array == 0x22), side="right")] = False
-    return [*starts[~is_plain].tolist(), len(buffer)]
-
-
-def _skip_line(source: BinaryIO, reader: RecordReader, buffer: bytes, position: int) -> tuple[bytes, int, int]:
-    """Read on, piece by piece, to the end of the line at `position`. Returns buffer, next position, line's bytes."""
-    size = 0
-    while True:
-        match = _LINE_END.search(buffer, position)
-        is_cut = match is not None and match.end() == len(buffer) and match[0] == b"\r" and not reader.is_last
-        if match is not None and not is_cut:
-            return buffer, match.end(), size + match.start() - position
-        if reader.is_last:
-            return buffer, len(buffer), size + len(buffer) - position
-        kept = b"\r" if is_cut else b""
-        size += len(buffer) - position - len(kept)
-        piece = source.read(READ_BYTES)
-        reader.is_last = not piece
-        buffer, position = kept + piece, 0
-
-
-def _ended_by_line_feed(text: bytes, ended_line: re.Pattern[bytes]) -> bytes:
-    """Sound lines with LF ends: DuckDB 1.5 loses rows, or raises, where the line ends of a file are mixed."""
-    if b"\r" not in text:
-        return text
-    if b'"' not in text:
-        return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return ended_line.sub(rb"\1\n", text)
-
-
-def _quoted_anew(values: tuple[bytes, ...]) -> bytes:
-    """The same record with each field in quotes: for fields that DuckDB would take for something else."""
-    if not any(values) and len(values) <= 1:
-        return b""
-    return b",".join(b'"' + value.replace(b'"', b'""') + b'"' for value in values)
+    if text.count(b"\r") != text.count(b"\r\n"):
+        return [(start, end)]
+    array = np.frombuffer(text, np.uint8)
+    borders = np.concatenate(([0], np.flatnonzero(array == 0x0A) + 1))
+    if not text.endswith(b"\n"):
+        borders = np.append(borders, len(text))
+    commas = np.diff(np.searchsorted(np.flatnonzero(array == 0x2C), borders))
+    is_odd = (commas != field_count - 1) | (np.diff(borders) > MAX_RECORD_BYTES)
+    is_odd[np.searchsorted(borders, np.flatnonzero(array == 0x22), side="right") - 1] = True
+    changes = np.flatnonzero(np.diff(is_odd, prepend=False, append=False))
+    return [(begin, stop) for begin, stop in (borders[changes].reshape(-1, 2) + start).tolist()]
