@@ -255,7 +255,7 @@ class _Split:
         self._position, self._line_number = record.next_position, line_number + record.line_count
         raw = self._data[start : record.end]
         if record.reason is None:
-            self._sound.write(_quoted_anew(raw))
+            self._sound.write(_quoted_anew(self._data[start : record.next_position]))
         elif record.reason == "line_too_long":
             self._position = start
             self._skip_line()
