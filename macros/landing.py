@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from sqlglot import exp, parse_one
 from sqlmesh import macro
 from sqlmesh.core.macros import MacroEvaluator
 
-LANDING_TABLES = {
-    # First: where it is, the project was there (scripts/warehouse/ownership.py).
-    "load": """
-        loaded_at TIMESTAMP, feed VARCHAR, file_name VARCHAR, sha256 VARCHAR, byte_count BIGINT, data_line_count BIGINT,
-        rows_read_count BIGINT, new_count BIGINT, changed_count BIGINT, gone_count BIGINT, unchanged_count BIGINT,
-        duplicate_count BIGINT, rejected_count BIGINT, encoding VARCHAR""",
-    "customer": """
-        loaded_at TIMESTAMP, change_type VARCHAR, customer_key VARCHAR, rows_for_key_count BIGINT,
-        customer_id VARCHAR, customer_name VARCHAR, has_loan VARCHAR""",
-    "account": """
-        loaded_at TIMESTAMP, change_type VARCHAR, account_key VARCHAR, rows_for_key_count BIGINT,
-        account_id VARCHAR, customer_id VARCHAR, balance VARCHAR, account_type VARCHAR""",
-    "reject": """
-        loaded_at TIMESTAMP, feed VARCHAR, file_name VARCHAR, line_number BIGINT,
-        reason VARCHAR, detail VARCHAR, raw_text VARCHAR""",
-    "unseen": """
-        loaded_at TIMESTAMP, feed VARCHAR, record_key VARCHAR""",
-    # When prod went over to which rates of interest (scripts/project/rate_changes.py).
-    "rate_change": """
-        changed_at TIMESTAMP, rates VARCHAR""",
-    # Which load may write, on an engine that locks nothing (scripts/warehouse/lease.py).
-    "lease": """
-        load_id VARCHAR, host VARCHAR, pid BIGINT, taken_at TIMESTAMP, until_at TIMESTAMP""",
-    "run": """
-        run_id VARCHAR, started_at TIMESTAMP, finished_at TIMESTAMP, execution_time TIMESTAMP,
-        model_versions VARCHAR""",
-}
+from scripts.warehouse.landing_tables import LANDING_TABLES
 
 
 @macro()
 def create_landing(evaluator: MacroEvaluator) -> list[exp.Expr]:
-    """Statements that make sure of the landing zone, so that a plan works before the first ingest."""
+    """Statements that make sure of the landing zone, so that a plan works before the first ingest.
+
+    Raises:
+        ForeignObjectsError: The database holds somebody else's tables, which the plan or run would replace.
+    """
+    # SQLMesh stores this text with each environment, for runs by whatever version of the project comes then.
+    with suppress(ImportError):
+        from scripts.settings import load_settings
+        from scripts.warehouse.beside_sqlmesh import AdapterTables
+        from scripts.warehouse.ownership import refuse_foreign_objects
+
+        refuse_foreign_objects(AdapterTables(evaluator.engine_adapter), load_settings(), evaluator.this_env)
     return [
         parse_one("CREATE SCHEMA IF NOT EXISTS landing", dialect="duckdb"),
         *(

@@ -7,8 +7,11 @@ Its sources are tables that its ingest wrote, its staging models views, its snap
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import duckdb
+
+from scripts.sql import text_literal
 
 OF_OTHERS = "marts.account_summary, marts.customer_profile, snapshots.snap_account, snapshots.snap_customer"
 
@@ -84,3 +87,20 @@ def make_database(path: Path) -> None:
     with duckdb.connect(str(path)) as connection:
         for statement in statements("main"):
             connection.execute(statement)
+
+
+def contents(path: Path) -> dict[str, tuple[str, list[tuple[Any, ...]]]]:
+    """Every table and view of a database file that no process has open: how it is defined, and its rows.
+
+    SQLMesh's state is left out: it makes and tidies that one before it looks at anything else.
+    """
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH {text_literal(path)} AS lending_club (READ_ONLY); USE lending_club")
+        defined = connection.execute(
+            "SELECT schema_name, table_name, sql FROM DUCKDB_TABLES() WHERE schema_name <> 'sqlmesh' UNION ALL "
+            "SELECT schema_name, view_name, sql FROM DUCKDB_VIEWS() WHERE NOT internal"
+        ).fetchall()
+        return {
+            f"{schema}.{name}": (sql, connection.execute(f'FROM "{schema}"."{name}" ORDER BY ALL').fetchall())
+            for schema, name, sql in defined
+        }

@@ -25,7 +25,6 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from macros.landing import LANDING_TABLES
 from scripts.errors import PipelineError, SettingsError
 from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS
 from scripts.ingest.sample import SAMPLE
@@ -34,6 +33,7 @@ from scripts.outputs.export import MANIFEST_NAME
 from scripts.settings import NOTHING_ALLOWED, databricks_of, load_settings
 from scripts.warehouse import Warehouse
 from scripts.warehouse.databricks import DatabricksWarehouse
+from scripts.warehouse.landing_tables import LANDING_TABLES
 from scripts.warehouse.ownership import LAYERS, PHYSICAL_PREFIX, SCHEMAS
 
 PREFIX = "lending_club_smoke_"

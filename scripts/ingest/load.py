@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields, replace
 from datetime import datetime
 
-from macros.landing import LANDING_TABLES
 from scripts.clock import FIRST_LOAD_AT, utc_now
 from scripts.errors import FeedRefusedError, PipelineError
 from scripts.feeds import FEEDS, Feed
@@ -31,6 +30,7 @@ from scripts.results import FeedLoad
 from scripts.settings import NOTHING_ALLOWED, Allowed, Settings
 from scripts.sql import row_literal, timestamp_literal
 from scripts.warehouse import LoadArea, Warehouse
+from scripts.warehouse.landing_tables import LANDING_TABLES
 
 
 def create_landing(warehouse: Warehouse) -> None:

@@ -49,8 +49,8 @@ def _described(view: str, column: str, schemas: Collection[str], only: str) -> s
     )
 
 
-class Warehouse(Protocol):
-    """A connection to the tables of one environment.
+class Readable(Protocol):
+    """A connection that shows which tables there are, and small results of queries.
 
     SQL is written in DuckDB's dialect and names tables by layer (`marts.account_summary`). It keeps to what both
     engines can say: no QUALIFY, no DuckDB-only functions, no lists or structs.
@@ -65,20 +65,24 @@ class Warehouse(Protocol):
         """Returns all rows of a query; meant for small results."""
         ...
 
-    def execute(self, sql: str) -> None:
-        """Runs a statement for its effect."""
-        ...
-
-    def relation(self, sql: str) -> duckdb.DuckDBPyRelation:
-        """Returns the rows of an ordered query, in that order, as a relation that may be consumed once."""
-        ...
-
     def objects(self, schemas: Collection[str]) -> set[StoredObject]:
         """Returns the tables and views of these schemas (names in lower case; they need not exist)."""
         ...
 
     def view_definitions(self, schemas: Collection[str]) -> dict[tuple[str, str], str]:
         """Returns the SQL of the views of these schemas, by schema and name; empty where it may not be seen."""
+        ...
+
+
+class Warehouse(Readable, Protocol):
+    """A connection to the tables of one environment, of our own."""
+
+    def execute(self, sql: str) -> None:
+        """Runs a statement for its effect."""
+        ...
+
+    def relation(self, sql: str) -> duckdb.DuckDBPyRelation:
+        """Returns the rows of an ordered query, in that order, as a relation that may be consumed once."""
         ...
 
     def close(self) -> None:

@@ -12,10 +12,10 @@ from contextlib import suppress
 
 import duckdb
 
-from macros.landing import LANDING_TABLES
 from scripts.errors import ForeignObjectsError, PipelineError
 from scripts.settings import PROJECT_ROOT, Settings, databricks_of
-from scripts.warehouse import SCRATCH_SCHEMA, StoredObject, Warehouse
+from scripts.warehouse import SCRATCH_SCHEMA, Readable, StoredObject
+from scripts.warehouse.landing_tables import LANDING_TABLES
 
 LANDING = "landing"
 PHYSICAL_PREFIX = "sqlmesh__"
@@ -25,7 +25,7 @@ _LISTED = 8
 _PHYSICAL_TABLE = re.compile(rf"\b{PHYSICAL_PREFIX}(\w+?)[`\"]?\.[`\"]?\1__\w+__\d+", re.IGNORECASE)
 
 
-def refuse_foreign_objects(warehouse: Warehouse, settings: Settings, environment: str = "prod") -> list[StoredObject]:
+def refuse_foreign_objects(warehouse: Readable, settings: Settings, environment: str = "prod") -> list[StoredObject]:
     """Stops before anything is written where that could take somebody's tables away.
 
     Returns:
@@ -50,12 +50,12 @@ def refuse_foreign_objects(warehouse: Warehouse, settings: Settings, environment
             and not (stored.is_view and _is_ours(views.get((stored.schema, stored.name), "")))
         }
     if in_the_way:
-        raise _refusal(in_the_way, settings)
+        raise _refusal(in_the_way, warehouse.gateway, settings)
     layers = {schema for schema, _ in models} | {LANDING}
     return sorted(s for s in present if s.schema in layers and (s.schema, s.name) not in own)
 
 
-def _is_here(warehouse: Warehouse, present: set[StoredObject]) -> bool:
+def _is_here(warehouse: Readable, present: set[StoredObject]) -> bool:
     """Whether the ledger is there, and is ours by its columns."""
     if StoredObject(LANDING, "load", is_view=False) not in present:
         return False
@@ -71,12 +71,12 @@ def _is_ours(definition: str) -> bool:
     return not definition or _PHYSICAL_TABLE.search(definition) is not None
 
 
-def _refusal(objects: Iterable[StoredObject], settings: Settings) -> ForeignObjectsError:
+def _refusal(objects: Iterable[StoredObject], gateway: str, settings: Settings) -> ForeignObjectsError:
     names = sorted(f"{stored.schema}.{stored.name}" for stored in objects)
     more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
     place, setting = (
         (f"The database {settings.duckdb_path}", "DUCKDB_PATH")
-        if settings.gateway == "duckdb"
+        if gateway == "duckdb"
         else (f"Catalog {databricks_of(settings).catalog}", "DATABRICKS_CATALOG")
     )
     return ForeignObjectsError(

@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from click.testing import CliRunner, Result
 from sqlglot import exp
@@ -23,6 +24,7 @@ from scripts.errors import BlockingAuditError, FeedRefusedError
 from scripts.pipeline import cli
 from scripts.project.prod import prod_snapshots
 from scripts.project.windows import model_versions
+from scripts.settings import PROJECT_ROOT
 from tests import older_system
 from tests.feed_strategies import write_feeds
 from tests.lab import (
@@ -48,6 +50,7 @@ HIGHER = (DEFAULT_TIERS[0], DEFAULT_TIERS[1], Tier(Decimal("20000.00"), Decimal(
 MARTS = ("marts.account_summary", "marts.customer_profile")
 MODEL = "models/marts/account_summary.sql"
 SEED = "seeds/interest_rate_tier.csv"
+AT_ONCE = ("--no-prompts", "--auto-apply", "--skip-tests")
 SQLMESH = str(Path(sys.executable).with_name("sqlmesh"))
 
 
@@ -583,6 +586,12 @@ class TestWhatIsMissing:
         desk.assert_prod()
 
 
+def plain_sqlmesh(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs SQLMesh's own command, as a person types it."""
+    command = [SQLMESH, "--paths", str(project), *arguments]
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+
+
 COMMANDS: dict[str, tuple[str, ...]] = {
     "run": ("run",),
     "ingest": ("ingest",),
@@ -638,6 +647,45 @@ class TestTablesOfOthers:
         assert ended.exit_code == 4, ended.output
         assert "marts.by_type" in ended.output
         assert desk.database.read_bytes() == before
+
+    @pytest.mark.parametrize("environment", ["prod", "dev"])
+    def test_a_plain_plan_in_a_database_of_the_older_system_leaves_it_as_it_is(
+        self, environment: str, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "lending_club.duckdb"
+        older_system.make_database(path)
+        before = older_system.contents(path)
+        with environment_of(tmp_path):
+            ended = plain_sqlmesh(PROJECT_ROOT, "plan", environment, *AT_ONCE)
+        assert ended.returncode == 1, ended.stdout
+        assert f"it writes to: {older_system.OF_OTHERS}. Nothing was written. Set DUCKDB_PATH" in ended.stdout
+        assert older_system.contents(path) == before
+
+    def test_plain_commands_go_on_in_an_own_database_until_somebody_takes_the_place_of_a_view(
+        self, tmp_path: Path
+    ) -> None:
+        run = ("run", "--ignore-cron")
+        path = tmp_path / "lending_club.duckdb"
+        reference = Reference()
+        reference.take(FIRST)
+        write_feeds(FIRST, tmp_path / "inputs")
+        with environment_of(tmp_path):
+            planned = plain_sqlmesh(PROJECT_ROOT, "plan", *AT_ONCE)
+            assert planned.returncode == 0, planned.stdout
+            assert stored_tables(tmp_path, MARTS) == {name: [] for name in MARTS}
+            assert CliRunner().invoke(cli, ["ingest", "--as-of", FIRST_AT.isoformat()]).exit_code == 0
+            ran = plain_sqlmesh(PROJECT_ROOT, *run)
+            assert ran.returncode == 0, ran.stdout
+            assert_same_tables(marts_of(reference), stored_tables(tmp_path, MARTS))
+            with duckdb.connect(str(path)) as connection:
+                connection.execute("DROP VIEW marts.account_summary")
+                connection.execute("CREATE TABLE marts.account_summary AS SELECT 42 AS answer")
+            before = older_system.contents(path)
+            for command in (run, ("plan", "--restate-model", MARTS[1], *AT_ONCE)):
+                ended = plain_sqlmesh(PROJECT_ROOT, *command)
+                assert ended.returncode == 1, ended.stdout
+                assert "it writes to: marts.account_summary. Nothing was written." in ended.stdout
+                assert older_system.contents(path) == before
 
     def test_a_table_of_the_users_own_is_named_and_left_alone(self, desk: Desk) -> None:
         desk.lab.job.warehouse.execute("CREATE TABLE marts.my_own AS SELECT 42 AS answer")

@@ -10,10 +10,13 @@ from typing import Any
 import duckdb
 import pytest
 from sqlglot import exp, parse_one
+from sqlmesh.core.engine_adapter import create_engine_adapter
 from sqlmesh.core.macros import MacroEvaluator
 
 import macros.history  # noqa: F401  (registers its macros)
 from macros import invisible, landing, text
+from scripts.errors import ForeignObjectsError
+from scripts.warehouse.landing_tables import LANDING_TABLES
 from tests import reference
 
 T1, T2, T3 = (datetime.fromisoformat(f"2024-01-1{day}T02:00:00") for day in (1, 2, 3))
@@ -223,17 +226,38 @@ def test_version_changed_in_the_window_in_which_it_began_or_ended(
 # -------------------------------------------------------------------------------------------------------------- landing
 
 
+def create_landing(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """The statements that come before a plan of prod on this connection."""
+    evaluator = MacroEvaluator(dialect="duckdb")
+    adapter = create_engine_adapter(lambda: connection, "duckdb")
+    evaluator.locals.update(engine_adapter=adapter, this_env="prod")
+    return [statement.sql(dialect="duckdb") for statement in landing.create_landing(evaluator)]
+
+
 def test_landing_zone_is_made_once_and_its_rows_are_left_alone() -> None:
     connection = duckdb.connect()
-    evaluator = MacroEvaluator(dialect="duckdb")
-    statements = [statement.sql(dialect="duckdb") for statement in landing.create_landing(evaluator)]
-    for statement in statements:
+    for statement in create_landing(connection):
         connection.execute(statement)
     connection.execute("INSERT INTO landing.customer (customer_key) VALUES ('1')")
-    for statement in statements:
+    for statement in create_landing(connection):
         connection.execute(statement)
     assert connection.execute("SELECT customer_key FROM landing.customer").fetchall() == [("1",)]
     made = connection.execute(
         "SELECT table_name FROM information_schema.tables WHERE table_schema = 'landing'"
     ).fetchall()
-    assert {name for (name,) in made} == set(landing.LANDING_TABLES)
+    assert {name for (name,) in made} == set(LANDING_TABLES)
+
+
+def test_landing_zone_is_not_made_beside_tables_of_others() -> None:
+    connection = duckdb.connect()
+    connection.execute("CREATE SCHEMA marts; CREATE TABLE marts.total AS SELECT 42 AS answer")
+    with pytest.raises(ForeignObjectsError, match=r"it writes to: marts\.total\. Nothing was written"):
+        create_landing(connection)
+
+
+def test_text_of_the_landing_zone_runs_in_a_project_without_the_modules_it_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SQLMesh runs the text that it stored at the last plan, whichever version of the project is checked out."""
+    monkeypatch.setitem(sys.modules, "scripts.warehouse.beside_sqlmesh", None)
+    assert len(create_landing(duckdb.connect())) == len(LANDING_TABLES) + 1
