@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,11 +71,11 @@ def assert_same(expected: dict[str, Table], actual: dict[str, Table]) -> None:
         assert_same_rows(table.rows, actual[name].rows, name)
 
 
-def execute(server: RehearsalServer, *statements: str) -> list[tuple[Any, ...]]:
-    """Runs statements of Databricks' dialect on a connection of their own; returns the rows of the last."""
+@contextmanager
+def asking(server: RehearsalServer) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
+    """A connection that runs statements of Databricks' dialect, and returns the rows of each."""
     from databricks import sql
 
-    rows: list[tuple[Any, ...]] = []
     with (
         sql.connect(
             server_hostname=server.environment["DATABRICKS_HOST"],
@@ -85,10 +85,39 @@ def execute(server: RehearsalServer, *statements: str) -> list[tuple[Any, ...]]:
         ) as connection,
         connection.cursor() as cursor,
     ):
-        for statement in statements:
+
+        def ask(statement: str) -> list[tuple[Any, ...]]:
             cursor.execute(statement)
-            rows = [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+            return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+
+        yield ask
+
+
+def execute(server: RehearsalServer, *statements: str) -> list[tuple[Any, ...]]:
+    """Runs statements on a connection of their own; returns the rows of the last."""
+    rows: list[tuple[Any, ...]] = []
+    with asking(server) as ask:
+        for statement in statements:
+            rows = ask(statement)
     return rows
+
+
+def everything(server: RehearsalServer) -> dict[str, Any]:
+    """What every schema of the catalog holds: of each table its definition, its versions and its rows, of each view its
+    definition and its rows."""
+    found: dict[str, Any] = {}
+    with asking(server) as ask:
+        for (schema,) in ask("SHOW SCHEMAS"):
+            views = {name for _, name, *_ in ask(f"SHOW VIEWS IN `{schema}`")}
+            found[schema] = {}
+            for _, name, *_ in ask(f"SHOW TABLES IN `{schema}`"):
+                table = f"`{schema}`.`{name}`"
+                found[schema][name] = (
+                    ask(f"DESCRIBE TABLE EXTENDED {table}"),
+                    [] if name in views else ask(f"DESCRIBE HISTORY {table}"),
+                    sorted(ask(f"SELECT * FROM {table}"), key=str),
+                )
+    return found
 
 
 def forget_everything(server: RehearsalServer, folder: Path) -> None:

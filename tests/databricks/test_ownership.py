@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +11,17 @@ import pytest
 from click.testing import CliRunner
 
 from scripts.pipeline import cli
+from scripts.settings import PROJECT_ROOT
+from scripts.warehouse.databricks import to_databricks
+from tests import older_system
 from tests.databricks.fixture import RehearsalServer
-from tests.databricks.lab import databricks_environment, execute, forget_everything
+from tests.databricks.lab import databricks_environment, everything, execute, forget_everything
 from tests.feed_strategies import write_feeds
 from tests.reference import Load
+
+SQLMESH = str(Path(sys.executable).with_name("sqlmesh"))
+
+SIZES = {"dbt": 6, "default": 0, "marts": 2, "snapshots": 2}
 
 pytestmark = pytest.mark.databricks
 
@@ -21,18 +30,12 @@ LOAD = Load(None, [("1", "Ana", "no")], [("A1", "1", "100", "savings")])  # type
 
 @pytest.fixture(scope="module")
 def server(databricks_server: RehearsalServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RehearsalServer]:
-    """A catalog that holds what the older system's dbt project left: a snapshot with dbt's columns, and a mart."""
+    """A catalog that holds what the older system's dbt project leaves."""
     forget_everything(databricks_server, tmp_path_factory.mktemp("forgotten"))
+    # dbt keeps no time without a time zone there, and target schemas of any name.
+    made = [to_databricks(sql).replace("TIMESTAMP_NTZ", "TIMESTAMP") for sql in older_system.statements("dbt")]
     with databricks_environment(databricks_server, tmp_path_factory.mktemp("reader")):
-        execute(
-            databricks_server,
-            "CREATE SCHEMA snapshots",
-            "CREATE TABLE snapshots.snap_customer AS SELECT 1 AS customer_id, 'Alice' AS customer_name, "
-            "'1' AS dbt_scd_id, TIMESTAMP'2024-01-01' AS dbt_updated_at, TIMESTAMP'2024-01-01' AS dbt_valid_from, "
-            "CAST(NULL AS TIMESTAMP) AS dbt_valid_to",
-            "CREATE SCHEMA marts",
-            "CREATE TABLE marts.account_summary AS SELECT 'A1' AS account_id",
-        )
+        execute(databricks_server, "CREATE SCHEMA dbt", *made)
         yield databricks_server
     forget_everything(databricks_server, tmp_path_factory.mktemp("forgotten_after"))
 
@@ -43,17 +46,29 @@ def test_no_command_writes_where_tables_of_others_are(
 ) -> None:
     monkeypatch.setattr("scripts.project.branch.environment_of_folder", lambda *_: "prod")
     write_feeds(LOAD, tmp_path / "inputs")
-    schemas = execute(server, "SHOW SCHEMAS")
-    versions = execute(server, "DESCRIBE HISTORY snapshots.snap_customer")
     with databricks_environment(server, tmp_path):
+        before = everything(server)
         ended = CliRunner().invoke(cli, [command])
-    assert ended.exit_code == 4, ended.output
-    assert "marts.account_summary, snapshots.snap_customer" in ended.output
-    assert "DATABRICKS_CATALOG" in ended.output
-    assert execute(server, "SHOW SCHEMAS") == schemas
-    assert execute(server, "DESCRIBE HISTORY snapshots.snap_customer") == versions
-    assert execute(server, "SELECT customer_name, dbt_scd_id FROM snapshots.snap_customer") == [("Alice", "1")]
-    assert execute(server, "SELECT account_id FROM marts.account_summary") == [("A1",)]
+        assert ended.exit_code == 4, ended.output
+        assert f"it writes to: {older_system.OF_OTHERS}. Nothing was written." in ended.output
+        assert "DATABRICKS_CATALOG" in ended.output
+        assert everything(server) == before
+    assert {schema: len(tables) for schema, tables in before.items() if tables} == {
+        "dbt": 6,
+        "marts": 2,
+        "snapshots": 2,
+    }
+
+
+def test_a_plain_plan_writes_nothing_either(server: RehearsalServer, tmp_path: Path) -> None:
+    with databricks_environment(server, tmp_path):
+        before = everything(server)
+        command = [SQLMESH, "--paths", str(PROJECT_ROOT), "plan", "--auto-apply", "--no-prompts", "--skip-tests"]
+        ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        assert ended.returncode == 1, ended.stdout
+        assert f"it writes to: {older_system.OF_OTHERS}. Nothing was written." in ended.stdout
+        assert "DATABRICKS_CATALOG" in ended.stdout
+        assert everything(server) == before
 
 
 @pytest.mark.parametrize("kind", ["TABLE", "VIEW"])
@@ -70,9 +85,9 @@ def test_what_took_the_place_of_a_view_is_not_replaced(
             f"CREATE {kind} marts.customer_profile AS SELECT 42 AS answer",
             "CREATE TABLE marts.my_own AS SELECT 42 AS answer",
         )
+        before = everything(databricks_server)
         ended = CliRunner().invoke(cli, ["transform"])
         assert ended.exit_code == 4, ended.output
         assert "it writes to: marts.customer_profile." in ended.output
-        assert execute(databricks_server, "SELECT answer FROM marts.customer_profile") == [(42,)]
-        assert execute(databricks_server, "SELECT answer FROM marts.my_own") == [(42,)]
+        assert everything(databricks_server) == before
     forget_everything(databricks_server, tmp_path / "forgotten_after")
