@@ -44,7 +44,6 @@ _FIRST_FIELD = re.compile(rb'(?:"([^"]*(?:""[^"]*)*)"|([^",][^,]*)),')
 # No quote in a field without quotes: a line that continues a quoted field does not pass for a record by itself.
 _UNMISTAKABLE_FIELD = rb'(?:"[^"]*(?:""[^"]*)*"|[^",\r\n]*)'
 _OPENING_QUOTE = re.compile(rb'(?:[^"]*,)? *"')
-_TOO_LONG = f"the line is longer than the {MAX_RECORD_BYTES} bytes that are read; raw_text is its beginning"
 
 csv.field_size_limit(MAX_RECORD_BYTES)
 
@@ -190,11 +189,13 @@ class _Split:
         self._line_number = first_line
         self._sound = sound
         self._data, self._position = b"", 0
-        self._is_last = self._is_in_long_line = False
+        self._is_last = False
+        self._long_line: tuple[int, str, int] | None = None  # its number, the beginning of it, bytes so far
 
     def run(self) -> Iterator[DamagedRecord]:
         while not self._is_last:
             self._read_on()
+            yield from self._skip_long_line()
             end = len(self._data)
             if not self._is_last:
                 # A record that begins before it is read to its end.
@@ -211,13 +212,20 @@ class _Split:
         piece = self._source.read(READ_BYTES)
         self._data, self._position = self._data[self._position :] + piece, 0
         self._is_last = not piece
-        if self._is_in_long_line:
-            self._skip_line()
 
-    def _skip_line(self) -> None:
+    def _skip_long_line(self) -> Iterator[DamagedRecord]:
+        """Go on to the end of a line of which only the beginning is kept; where the data end before it, to theirs."""
+        if self._long_line is None:
+            return
+        line_number, text, size = self._long_line
         end, next_position = _line_end(self._data, self._position)
-        self._is_in_long_line = next_position == len(self._data) and not self._is_last
-        self._position = end if self._is_in_long_line else next_position
+        size += end - self._position
+        if next_position == len(self._data) and not self._is_last:
+            self._position, self._long_line = end, (line_number, text, size)
+            return
+        self._position, self._long_line = next_position, None
+        detail = f"the line has {size} bytes, at most {MAX_RECORD_BYTES} are read; raw_text is its beginning"
+        yield DamagedRecord(line_number, 1, "line_too_long", detail, text)
 
     def _take_plain_lines(self, end: int) -> None:
         if end <= self._position:
@@ -257,10 +265,9 @@ class _Split:
         if record.reason is None:
             self._sound.write(_quoted_anew(self._data[start : record.next_position]))
         elif record.reason == "line_too_long":
-            self._position = start
-            self._skip_line()
             text = raw[:MAX_RECORD_BYTES].decode("utf-8", "ignore")
-            yield DamagedRecord(line_number, 1, record.reason, _TOO_LONG, text)
+            self._position, self._long_line = start, (line_number, text, 0)
+            yield from self._skip_long_line()
         else:
             first_field = _first_field(raw, self._field_count) if record.line_count == 1 else None
             yield DamagedRecord(line_number, record.line_count, record.reason, record.detail, raw.decode(), first_field)

@@ -21,8 +21,6 @@ from tests.reference import Load
 
 SQLMESH = str(Path(sys.executable).with_name("sqlmesh"))
 
-SIZES = {"dbt": 6, "default": 0, "marts": 2, "snapshots": 2}
-
 pytestmark = pytest.mark.databricks
 
 LOAD = Load(None, [("1", "Ana", "no")], [("A1", "1", "100", "savings")])  # type: ignore[arg-type]
