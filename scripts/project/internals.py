@@ -14,11 +14,13 @@ from sqlmesh.core.engine_adapter.base import EngineAdapter
 from sqlmesh.core.model import Model
 from sqlmesh.core.plan.builder import PlanBuilder
 from sqlmesh.core.snapshot import Snapshot, SnapshotChangeCategory, SnapshotEvaluator, SnapshotId, evaluator
+from sqlmesh.core.snapshot.cache import SnapshotCache
 from sqlmesh.core.snapshot.evaluator import EvaluationStrategy
 from sqlmesh.utils.dag import DAG
 
 _choose_by_kind = evaluator._evaluation_strategy
 _categorize_snapshot = PlanBuilder._categorize_snapshot
+_get_or_load = SnapshotCache.get_or_load
 _strategies: dict[str, tuple[type[EvaluationStrategy], Callable[[Model], bool]]] = {}
 
 
@@ -53,6 +55,22 @@ def fork_no_processes() -> None:
     For the rest of the process: plans and runs fork, too, and a Project may outlive another one.
     """
     constants.MAX_FORK_WORKERS = 1
+
+
+def read_snapshots_from_the_state() -> None:
+    """Has SQLMesh read which table belongs to a model from the state that it works with, and from nowhere else.
+
+    `.cache` keeps snapshots by the name and the words of their models, whoever's state they are of. A second database
+    of one folder, or one that was started over, would read and write by the other's: tables that it lacks, or that hold
+    the rows of another version. Reading them anew takes no longer. For the rest of the process, as with
+    `fork_no_processes`.
+    """
+    SnapshotCache.get_or_load = _load_from_the_state  # type: ignore[method-assign, assignment]
+
+
+def _load_from_the_state(cache: SnapshotCache, snapshot_ids: Any, loader: Any) -> Any:
+    cache._snapshot_cache.get = lambda *_: None  # type: ignore[method-assign]
+    return _get_or_load(cache, snapshot_ids, loader)
 
 
 def rebuild_behind_known_versions() -> None:

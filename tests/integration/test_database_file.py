@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.lab import (
     tell,
 )
 from tests.reference import Load, Reference
+from tests.variants import Variant
 
 FIRST_AT = datetime(2024, 1, 15, 2)
 FIRST = Load(
@@ -37,6 +39,7 @@ SECOND = Load(
     [("1", "Anna", "no"), ("2", "Bob", "yes")],
     [("A1", "1", "150", "savings"), ("A2", "2", "20000", "savings")],
 )
+THIRD = dataclasses.replace(FIRST, loaded_at=FIRST_AT + timedelta(days=2))
 # Names of its schemas, of catalogs and words of SQL, and characters that SQL, YAML or Jinja make something of.
 NAMES = (
     *("marts", "landing", "staging", "snapshots", "sqlmesh", "temp", "system", "main", "select", "parsed_feed"),
@@ -116,6 +119,29 @@ class TestItsName:
         shutil.copy(database_of(story), tmp_path / "lending_club.duckdb")
         with duckdb.connect(str(tmp_path / "lending_club.duckdb")) as connection:
             assert connection.sql("FROM marts.account_summary").shape[0] == rows
+
+
+def test_a_second_database_of_one_folder_is_right_whatever_the_first_one_went_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mart that reads one with a column more keeps its table in the one, and has another in the other."""
+    project = tmp_path / "project"
+    copy_project(project)
+    monkeypatch.setattr(scripts.project.transform, "PROJECT_ROOT", project)
+    first, second = tmp_path / "took the change", tmp_path / "started with it"
+    tell(first, [FIRST])
+    with_a_column = Variant(copies_balance=True)
+    with_a_column.write(project)
+    for folder in (first, second):
+        reference = Reference()
+        with lab(folder) as current:
+            for load in (FIRST, SECOND, THIRD):
+                reference.take(load)
+                if load is not FIRST or folder is second:
+                    current.take(load)
+                    assert_same_tables(with_a_column.tables(reference), current.tables())
+                    current.close()
+                    current.open()
 
 
 class TestOfAnEarlierVersion:

@@ -27,6 +27,7 @@ from sqlmesh.core.model import cache as model_cache
 from sqlmesh.core.model.definition import AuditResult
 from sqlmesh.core.plan.builder import PlanBuilder
 from sqlmesh.core.snapshot import Snapshot, SnapshotEvaluator, evaluator
+from sqlmesh.core.snapshot.cache import SnapshotCache
 from sqlmesh.core.snapshot.definition import to_view_mapping
 from sqlmesh.core.snapshot.evaluator import EvaluationStrategy
 from sqlmesh.core.state_sync import StateSync
@@ -170,6 +171,20 @@ class TestCategories:
         assert list(inspect.signature(sqlmesh_internals._categorize_snapshot).parameters) == [
             *("self", "snapshot", "forward_only", "dag", "indirectly_modified")
         ]
+
+
+class TestVersions:
+    """Which table belongs to a model: SQLMesh asks `.cache` first, ours the state."""
+
+    def test_sqlmesh_reads_snapshots_where_ours_stands_before_the_cache(self, project: Context) -> None:
+        assert SnapshotCache.get_or_load is sqlmesh_internals._load_from_the_state, (
+            "SQLMesh no longer imports all modules of materializations/ with a Context."
+        )
+        assert list(inspect.signature(sqlmesh_internals._get_or_load).parameters) == ["self", "snapshot_ids", "loader"]
+        assert "_snapshot_cache" in sqlmesh_internals._get_or_load.__code__.co_names, (
+            "SnapshotCache no longer keeps its files in _snapshot_cache, so sqlmesh_internals._load_from_the_state has no effect:"
+            " find out where it keeps them. Else a second database of one folder works with the tables of the first."
+        )
 
 
 THING = """
