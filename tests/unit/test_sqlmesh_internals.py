@@ -182,8 +182,9 @@ class TestVersions:
         )
         assert list(inspect.signature(sqlmesh_internals._get_or_load).parameters) == ["self", "snapshot_ids", "loader"]
         assert "_snapshot_cache" in sqlmesh_internals._get_or_load.__code__.co_names, (
-            "SnapshotCache no longer keeps its files in _snapshot_cache, so sqlmesh_internals._load_from_the_state has no effect:"
-            " find out where it keeps them. Else a second database of one folder works with the tables of the first."
+            "SnapshotCache no longer keeps its files in _snapshot_cache, so sqlmesh_internals."
+            "read_snapshots_from_the_state has no effect: find out where it keeps them. Else a second "
+            "database of one folder works with the tables of the first."
         )
 
 
