@@ -2,7 +2,7 @@ AUDIT (
   name landed_rows_accounted_for
 );
 
-/* Of every load in the window: rows landed = rows in staging + rows in quarantine. */
+/* Of every load in the window: as many rows judged as landed. */
 WITH counted AS (
   SELECT
     loaded_at,
@@ -16,16 +16,7 @@ WITH counted AS (
   SELECT
     loaded_at,
     -COUNT(*) AS row_balance
-  FROM @valid
-  WHERE
-    loaded_at BETWEEN @start_ts AND @end_ts
-  GROUP BY
-    loaded_at
-  UNION ALL
-  SELECT
-    loaded_at,
-    -COUNT(*) AS row_balance
-  FROM @this_model AS quarantined
+  FROM @this_model AS judged
   GROUP BY
     loaded_at
 )

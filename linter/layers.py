@@ -73,7 +73,7 @@ class ReadsLayerBefore(Rule):
     Reason to flag: a query that skips a layer sees rows that no rule, no history or no audit stands before, and runs
     before they do. What audits read (`depends_on`) is free: only the tables of the query itself count.
     How to remedy: read the layer before (landing, source, staging, snapshots, intermediate, marts; staging also its
-    embedded rules, intermediate and marts also their own layer, marts also reference, which reads landing), or move the
+    judged rows, intermediate and marts also their own layer, marts also reference, which reads landing), or move the
     model.
     """
 

@@ -12,12 +12,7 @@ MODEL (
     disable_restatement FALSE
   ),
   clustered_by (customer_id, valid_from_at),
-  depends_on (
-    staging.stg_customer,
-    staging.quarantine_customer,
-    staging.stg_account,
-    staging.quarantine_account
-  ),
+  depends_on (staging.stg_customer, staging.stg_account),
   grain (customer_id, valid_from_at),
   tags (snapshots, customer),
   audits (

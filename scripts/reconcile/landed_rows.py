@@ -1,5 +1,5 @@
 """The check at the end of a run: the landing zone holds every row that its ledger counted, and every landed row has
-reached staging or quarantine."""
+been judged, and so is in staging or in quarantine."""
 
 from __future__ import annotations
 
@@ -124,9 +124,7 @@ def missing_loads(warehouse: Warehouse, feed: Feed) -> list[tuple[datetime, int,
         FROM (
             SELECT loaded_at, COUNT(*) AS landed, 0 AS reached FROM source.src_{feed.name} GROUP BY loaded_at
             UNION ALL
-            SELECT loaded_at, 0, COUNT(*) FROM staging.stg_{feed.name} GROUP BY loaded_at
-            UNION ALL
-            SELECT loaded_at, 0, COUNT(*) FROM staging.quarantine_{feed.name} GROUP BY loaded_at
+            SELECT loaded_at, 0, COUNT(*) FROM staging.judged_{feed.name} GROUP BY loaded_at
         ) AS counted
         GROUP BY loaded_at
         HAVING SUM(landed) <> SUM(reached)

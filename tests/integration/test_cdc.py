@@ -218,7 +218,7 @@ class TestWindows:
         hour_after = hour_of(newest(reference)) + timedelta(hours=1)
         windows = self.next_day(current, reference)
         incremental = [model for model in windows if model.split(".")[0] in ("staging", "snapshots", "marts")]
-        assert len(incremental) == 8
+        assert len(incremental) == 10
         assert {start for model in incremental for start, _ in windows[model]} == {hour_after}
 
     def test_a_load_that_came_into_the_hour_after_the_run_is_evaluated(self, going_on: tuple[Lab, Reference]) -> None:
@@ -228,7 +228,7 @@ class TestWindows:
         reference.take(late)
         current.land(late)
         windows = self.next_day(current, reference)
-        assert min(windows["staging.stg_account"])[0] == hour
+        assert min(windows["staging.judged_account"])[0] == hour
         assert min(windows["marts.account_summary"])[0] == hour
 
     def test_an_hour_that_another_run_touched_is_evaluated_again(self, going_on: tuple[Lab, Reference]) -> None:
@@ -236,7 +236,7 @@ class TestWindows:
         hour = hour_of(newest(reference))
         current.job.project.context.run(execution_time=newest(reference) + timedelta(minutes=7))
         windows = self.next_day(current, reference)
-        assert min(windows["staging.stg_account"])[0] == hour
+        assert min(windows["staging.judged_account"])[0] == hour
 
     def test_a_changed_model_is_evaluated_for_every_load(
         self, story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -250,7 +250,7 @@ class TestWindows:
         with continued(story, tmp_path / "lab") as (current, reference):
             windows = self.next_day(current, reference, tiers)
             assert min(windows["marts.account_summary"])[0] < TIMES[0]
-            assert min(windows["staging.stg_account"])[0] > TIMES[0], "staging does not depend on the seed"
+            assert min(windows["staging.judged_account"])[0] > TIMES[0], "staging does not depend on the seed"
             row = select(current.rows("marts.account_summary"), account_id="A11")[0]
             assert row["interest_rate_pct"] == Decimal("0.0150"), "the balance is 777 now, and the customer has a loan"
 

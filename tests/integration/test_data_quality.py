@@ -120,33 +120,37 @@ def failures(current: Lab, model: str, start: datetime = FIRST_LOAD_AT) -> dict[
 
 @dataclass(frozen=True)
 class Damage:
-    """A rule that is broken: where, by what statement, and which model's audit finds it in how many rows."""
+    """A rule that is broken: where, by what statement, and in how many rows the model's audit finds it."""
 
     audit: str
     model: str
     statement: str
     rows: int = 1
-    found_by: str | None = None
 
 
 DAMAGES = [
-    Damage("not_negative", "staging.stg_account", "UPDATE {table} SET balance_amount = -0.01 WHERE account_id = 'A4'"),
-    Damage("unique_combination_of_columns", "staging.stg_customer", "INSERT INTO {table} FROM {table} LIMIT 1"),
-    Damage("not_null", "staging.stg_customer", "UPDATE {table} SET customer_name = NULL WHERE customer_id = 4"),
+    Damage("not_negative", "staging.judged_account", "UPDATE {table} SET balance_amount = -0.01 WHERE account_key = 'A4'"),
     Damage(
-        "accepted_values", "staging.stg_account", "UPDATE {table} SET account_type = 'bond' WHERE account_id = 'A4'"
+        "unique_combination_of_columns",
+        "staging.judged_customer",
+        "INSERT INTO {table} FROM {table} WHERE reasons = '' LIMIT 1",
+    ),
+    Damage("not_null", "staging.judged_customer", "UPDATE {table} SET customer_name = NULL WHERE customer_id = 4"),
+    Damage(
+        "accepted_values",
+        "staging.judged_account",
+        "UPDATE {table} SET account_type = 'bond' WHERE account_key = 'A4'",
     ),
     Damage(
         "landed_rows_accounted_for",
-        "staging.stg_customer",
+        "staging.judged_customer",
         "DELETE FROM {table} WHERE customer_id IN (1, 2)",
         2,  # loads
-        found_by="staging.quarantine_customer",
     ),
     Damage(
         "landed_rows_accounted_for",
-        "staging.quarantine_account",
-        "INSERT INTO {table} FROM {table}",
+        "staging.judged_account",
+        "INSERT INTO {table} FROM {table} WHERE reasons <> ''",
     ),
     Damage(
         "valid_date_range",
@@ -221,7 +225,7 @@ class TestAudits:
         audited.job.audit(full=True)
         assert audited.failed_audits() == []
         audits_of = {outcome.model for outcome in record.audits}
-        assert len(audits_of) == 14, "every stored or shown model has audits, the seed included"
+        assert len(audits_of) == 12, "every model has audits, the seed included, but the views of judged rows"
 
     def test_the_engine_is_not_asked_for_columns_before_each_audit(
         self, audited: Lab, monkeypatch: pytest.MonkeyPatch
@@ -232,15 +236,14 @@ class TestAudits:
             asked.append(str(table))
 
         monkeypatch.setattr(type(audited.job.project.context.engine_adapter), "columns", columns)
-        assert failures(audited, "staging.stg_account") == {}
+        assert failures(audited, "staging.judged_account") == {}
         assert asked == []
 
     @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: f"{damage.audit}-{damage.model}")
     def test_an_audit_fails_when_its_rule_is_broken(self, audited: Lab, damage: Damage) -> None:
-        found_by = damage.found_by or damage.model
         with tampered(audited, damage.model, damage.statement):
-            found = {name.partition("(")[0]: rows for name, rows in failures(audited, found_by).items()}
-        assert found.get(damage.audit) == damage.rows, f"{found_by} reports {found}"
+            found = {name.partition("(")[0]: rows for name, rows in failures(audited, damage.model).items()}
+        assert found.get(damage.audit) == damage.rows, f"{damage.model} reports {found}"
 
     def test_old_damage_is_found_by_a_full_audit_and_costs_a_run_nothing(self, audited: Lab) -> None:
         statement = "UPDATE {table} SET interest_rate_pct = 0.02 WHERE account_id = 'A3'"
@@ -282,7 +285,7 @@ class TestAuditCommand:
         assert "--full-refresh" in ended.output
         line_of = dict(re.findall(r"^    (\w+\.\w+) +(.*)$", ended.output, re.M))
         assert line_of["snapshots.snap_account"] == counts
-        assert len(line_of) == (1 if options else 14)
+        assert len(line_of) == (1 if options else 12)
         tables_after, files_after = everything(overlapping)
         assert_same_tables(tables, tables_after)
         assert files_after == files
@@ -379,7 +382,7 @@ class TestBlocking:
             result = CliRunner().invoke(cli, ["run", "--as-of", again.loaded_at.isoformat()], catch_exceptions=False)
 
             assert result.exit_code == 5, result.output
-            sentence = "staging.stg_account: blocking audit unique_combination_of_columns failed with 1 row(s). Query:"
+            sentence = "staging.judged_account: blocking audit unique_combination_of_columns failed with 1 row(s). Query:"
             assert sentence in result.output
             assert "Traceback" not in result.output
             assert file_bytes(tmp_path / "outputs") == files
@@ -388,7 +391,7 @@ class TestBlocking:
             assert (report["status"], report["verdict"]) == ("failed", "failed")
             assert sentence in report["error"]
             (test,) = (test for test in report["failed_tests"] if test["severity"] == "error")
-            assert (test["model"], test["failed_count"]) == ("staging.stg_account", 1)
+            assert (test["model"], test["failed_count"]) == ("staging.judged_account", 1)
             assert "SELECT" in test["query"]
             assert report["exports"] == []
 
@@ -412,9 +415,9 @@ class TestBlocking:
             files = file_bytes(tmp_path / "outputs")
             with pytest.raises(BlockingAuditError) as failed:
                 current.take(load)
-            _, _, said = str(failed.value).partition("These tables already have the new load:\n")
+            _, _, said = str(failed.value).partition("These tables, and the views of them, already have the new load:\n")
             assert said.splitlines()[:4] == [
-                "    staging       quarantine_account, quarantine_customer, stg_account, stg_customer",
+                "    staging       judged_account, judged_customer",
                 "    snapshots     snap_account, snap_customer",
                 "    intermediate  int_account_with_customer, int_savings_account_only",
                 "    marts         account_summary (with the rows that its audit failed on)",

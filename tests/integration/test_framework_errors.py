@@ -105,7 +105,7 @@ class TestLinter:
 UNLOADABLE = {
     "a syntax error": (
         (STAGING, "DECIMAL(18, 2)", "DECIMAL(18, 2"),
-        ("stg_account.sql", "Expected type. Line 30", "balance_amount::DECIMAL(18, 2,"),
+        ("stg_account.sql", "Expected type. Line 25", "balance_amount::DECIMAL(18, 2,"),
     ),
     "an unknown macro": (
         (JUDGED, "@is_absent(balance)", "@is_abzent(balance)"),
@@ -120,8 +120,8 @@ UNLOADABLE = {
         ("SyntaxError", "history.py, line"),
     ),
     "an unknown audit": (
-        (STAGING, "    not_negative(", "    not_negatif("),
-        ("stg_account.sql", "Audit 'not_negatif' is undefined"),
+        (JUDGED, "    not_negative(", "    not_negatif("),
+        ("judged_account.sql", "Audit 'not_negatif' is undefined"),
     ),
     "an unknown setting": (
         ("config.py", '"model_defaults"', '"model_defauls"'),

@@ -273,7 +273,7 @@ class TestFailures:
             assert failed.exit_code == 5, failed.output
             assert "Could not convert string 'Zebedee" in failed.output
             assert_private(written(tmp_path))
-            assert "staging.stg_customer: ConversionException" in written(tmp_path)
+            assert "snapshots.snap_customer: ConversionException" in written(tmp_path)
 
             sqlmesh = str(Path(sys.executable).with_name("sqlmesh"))
             command = [sqlmesh, "plan", "--auto-apply", "--no-prompts", "--skip-tests"]

@@ -153,7 +153,7 @@ class TestFullRefresh:
         for day, words in enumerate(("One row per savings account.", "One row per account that saves."), 1):
             desk.describe_anew(words)
             desk.take(load_of(day, f"{day}00"))
-        for damaged in ("marts.account_summary", "staging.stg_account", "snapshots.snap_account"):
+        for damaged in ("marts.account_summary", "staging.judged_account", "snapshots.snap_account"):
             desk.lose_rows(damaged)
         desk.lab.transform(None, full_refresh=True)
         desk.assert_prod()
@@ -515,7 +515,7 @@ class TestRepeatedCommands:
         desk.assert_prod()
 
     def test_rows_lost_from_staging_are_made_up_for(self, desk: Desk) -> None:
-        desk.lose_rows("staging.stg_account")
+        desk.lose_rows("staging.judged_account")
         ended = self.run(desk, "transform")
         assert ended.exit_code == 0, ended.output
         desk.assert_prod()
@@ -546,7 +546,7 @@ class TestWhatIsMissing:
     def test_dropped_tables_are_built_again(self, desk: Desk) -> None:
         desk.take(load_of(1))
         for model in (
-            "staging.stg_account",
+            "staging.judged_account",
             "snapshots.snap_customer",
             "marts.customer_profile",
             "reference.interest_rate_tier",
