@@ -8,6 +8,7 @@ from typing import Any
 from sqlmesh.core.config import Config
 
 from scripts.clock import FIRST_LOAD_AT
+from scripts.feeds import FEEDS
 from scripts.settings import DatabricksSettings, Settings, load_settings
 from scripts.warehouse.duckdb import CATALOG
 
@@ -52,6 +53,13 @@ def databricks(target: DatabricksSettings) -> dict[str, Any]:
     }
 
 
+def feed_variables() -> dict[str, Any]:
+    columns = {f"{feed.name}_columns": list(feed.columns) for feed in FEEDS}
+    descriptions = {f"{feed.name}_descriptions": list(feed.descriptions) for feed in FEEDS}
+    feeds = [{"feed": f.name, "columns": list(f.columns), "descriptions": list(f.descriptions)} for f in FEEDS]
+    return {"feeds": feeds, **columns, **descriptions}
+
+
 def gateways(settings: Settings) -> dict[str, Any]:
     state = {"state_connection": postgres(settings)} if settings.state_host else {}
     found = {"duckdb": {"connection": duckdb_file(CATALOG, settings.duckdb_path), **state}}
@@ -78,6 +86,8 @@ config = Config.model_validate(
             # Without it a forward-only change can't drop a column of a Delta table. DuckDB ignores it; views unset it.
             "physical_properties": {"delta.columnMapping.mode": "name"},
         },
+        # For macros/feeds.py. SQLMesh reads a model anew when its configuration changed, but not when a contract did.
+        "variables": feed_variables(),
         # The landing zone is not SQLMesh's: it is only made sure of, and never dropped or altered.
         "before_all": ["@create_landing()"],
         "linter": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from sqlglot import exp
+from sqlmesh.core.dialect import MacroFunc
 from sqlmesh.core.linter.rule import Rule, RuleViolation
 from sqlmesh.core.model import Model, SqlModel
 
@@ -105,9 +106,12 @@ class DeclaredTypes(Rule):
     def check_model(self, model: Model) -> list[RuleViolation]:
         if not isinstance(model, SqlModel):
             return []
+        projections = _projections(model.query)
+        if any(isinstance(projection, MacroFunc) for projection in projections):
+            projections = _projections(model.render_query())
         inferred = [
             projection.output_name or projection.sql(dialect=model.dialect)
-            for projection in _projections(model.query)
+            for projection in projections
             if not isinstance(projection.unalias(), exp.Cast)
         ]
         return [

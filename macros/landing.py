@@ -8,8 +8,6 @@ from sqlglot import exp, parse_one
 from sqlmesh import macro
 from sqlmesh.core.macros import MacroEvaluator
 
-from scripts.warehouse.landing_tables import LANDING_TABLES
-
 
 @macro()
 def create_landing(evaluator: MacroEvaluator) -> list[exp.Expr]:
@@ -22,13 +20,10 @@ def create_landing(evaluator: MacroEvaluator) -> list[exp.Expr]:
     with suppress(ImportError):
         from scripts.settings import load_settings
         from scripts.warehouse.beside_sqlmesh import AdapterTables
+        from scripts.warehouse.landing_tables import landing_statements
         from scripts.warehouse.ownership import refuse_foreign_objects
 
-        refuse_foreign_objects(AdapterTables(evaluator.engine_adapter), load_settings(), evaluator.this_env)
-    return [
-        parse_one("CREATE SCHEMA IF NOT EXISTS landing", dialect="duckdb"),
-        *(
-            parse_one(f"CREATE TABLE IF NOT EXISTS landing.{name} ({columns})", dialect="duckdb")
-            for name, columns in LANDING_TABLES.items()
-        ),
-    ]
+        tables = AdapterTables(evaluator.engine_adapter)
+        refuse_foreign_objects(tables, load_settings(), evaluator.this_env)
+        return [parse_one(statement, dialect="duckdb") for statement in landing_statements(tables.columns_of)]
+    return []

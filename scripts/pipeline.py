@@ -34,7 +34,7 @@ class UtcTime(click.ParamType[datetime]):
 
 
 as_of_option = click.option("--as-of", type=UtcTime(), help="Date the load so, e.g. 2024-01-15T02:00:00 (UTC).")
-inputs_option = click.option("--inputs", metavar="DIR", help="Folder of Customer.csv and accounts.csv.")
+inputs_option = click.option("--inputs", metavar="DIR", help="Folder of the feeds' files.")
 full_refresh_option = click.option(
     "--full-refresh", is_flag=True, help="Rebuild every model from the landing zone; the history comes out the same."
 )

@@ -312,7 +312,17 @@ def select(rows: Rows, **values: Any) -> Rows:
 
 def copy_project(folder: Path) -> None:
     """The SQLMesh project without what it stores."""
-    for name in ("audits", "linter", "macros", "materializations", "models", "scripts", "seeds", "tests/models"):
+    for name in (
+        "audits",
+        "feeds",
+        "linter",
+        "macros",
+        "materializations",
+        "models",
+        "scripts",
+        "seeds",
+        "tests/models",
+    ):
         shutil.copytree(PROJECT_ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("config.py", "external_models.yaml"):
         shutil.copy(PROJECT_ROOT / name, folder / name)

@@ -111,7 +111,7 @@ def take_loads(current: Job, loads: tuple[Path, Path]) -> Outcome:
         current.transform(as_of)
     current.export()
     models = [model for model in current.project.context.models.values() if model.name.split(".")[0] in LAYERS]
-    names = [model.name for model in models if not model.kind.is_embedded]
+    names = [model.name for model in models]
     names += [f"landing.{name}" for name in LANDING_TABLES if name not in ("lease", "run")]
     return Outcome(
         {name: Rows.read(current.warehouse, name) for name in sorted(names)},

@@ -66,10 +66,7 @@ SELECT
   loaded_at::TIMESTAMP, /* Time of the load (UTC) */
   is_deleted_flag::BOOLEAN, /* The key left the feed with this load */
   account_key::TEXT, /* Trimmed account id */
-  account_id::TEXT AS received_account_id, /* Account id as received */
-  customer_id::TEXT AS received_customer_id, /* Customer id as received */
-  balance::TEXT AS received_balance, /* Balance as received */
-  account_type::TEXT AS received_account_type, /* Account type as received */
+  @as_received(@account_columns, @account_descriptions, output_prefix := received_),
   TRY_CAST(@clean(customer_id) AS BIGINT)::BIGINT AS customer_id, /* Customer id; NULL where it is not a number */
   balance_amount::DECIMAL(18, 2), /* Balance, rounded half up to cents */
   CASE

@@ -41,9 +41,7 @@ SELECT
   loaded_at::TIMESTAMP, /* Time of the load (UTC) */
   is_deleted_flag::BOOLEAN, /* The key left the feed with this load */
   customer_key::TEXT, /* Trimmed customer id */
-  customer_id::TEXT AS received_customer_id, /* Customer id as received */
-  customer_name::TEXT AS received_customer_name, /* Name as received */
-  has_loan::TEXT AS received_has_loan, /* Loan flag as received */
+  @as_received(@customer_columns, @customer_descriptions, output_prefix := received_),
   TRY_CAST(customer_key AS BIGINT)::BIGINT AS customer_id, /* Customer id; NULL where it is not a number */
   @collapse_white_space(customer_name)::TEXT AS customer_name, /* Name, trimmed, inner white space collapsed */
   CASE

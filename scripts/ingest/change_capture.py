@@ -86,6 +86,8 @@ def capture_changes(
     """
     key = feed.key_column
     columns = ", ".join(feed.columns)
+    # A column that the feed did not have yet held an empty field.
+    held = ", ".join(f"COALESCE(known.{name}, '') AS {name}" for name in feed.columns)
     is_committed = f"loaded_at IN (SELECT loaded_at FROM landing.load WHERE feed = '{feed.name}')"
     known = area.scratch(
         f"known_{feed.name}",
@@ -97,7 +99,7 @@ def capture_changes(
             WHERE change_type <> 'new' AND {is_committed}
             GROUP BY {key}
         )
-        SELECT known.{key}, known.rows_for_key_count, {", ".join(f"known.{name}" for name in feed.columns)}
+        SELECT known.{key}, known.rows_for_key_count, {held}
         FROM landing.{feed.name} AS known
         LEFT JOIN ended ON ended.{key} = known.{key}
         WHERE known.change_type <> 'gone' AND {is_committed} AND loaded_at >= COALESCE(ended_at, loaded_at)

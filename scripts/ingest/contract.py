@@ -55,7 +55,7 @@ def read_header(feed: Feed, path: Path, scan: FileScan) -> tuple[tuple[str, ...]
     Names are compared without the white space around them and in any case.
 
     Raises:
-        FeedRefusedError: line 1 does not name each column of the contract once, and no others.
+        FeedRefusedError: line 1 does not name each column of the contract once, but for optional ones, and no others.
     """
     record = read_record(scan.head, 0, len(feed.header)) if scan.head else Record(0, 0)
     is_ended = record.next_position < len(scan.head) or len(scan.head) == scan.counts.total
@@ -64,7 +64,8 @@ def read_header(feed: Feed, path: Path, scan: FileScan) -> tuple[tuple[str, ...]
     names = [name.decode() for name in record.fields] if is_ended else []
     expected = {_folded(name): column for name, column in zip(feed.header, feed.columns, strict=True)}
     folded = [_folded(name) for name in names]
-    if sorted(folded) != sorted(expected):
+    lacking = [name for name in expected if name not in folded]
+    if sorted([*folded, *lacking]) != sorted(expected) or any(expected[name] not in feed.optional for name in lacking):
         raise _wrong_header(feed, path, text, names, folded, set(expected))
     return tuple(expected[name] for name in folded), raw
 
@@ -99,7 +100,7 @@ def _wrong_header(
     # Where the header is missing, line 1 is somebody's data.
     line = repr(text.strip())
     quotes, problems = [line], []
-    missing = [name for name in feed.header if _folded(name) not in folded]
+    missing = [column.header for column in feed.declared if column.is_required and _folded(column.header) not in folded]
     extra = [name for name in names if _folded(name) not in expected]
     twice = [name for name, count in Counter(folded).items() if count > 1 and name in expected]
     if missing:
@@ -108,10 +109,12 @@ def _wrong_header(
         listed = ", ".join(name.strip() or "(a column without a name)" for name in extra)
         problems.append(f"not in the contract: {listed}")
         quotes.append(problems[-1])
+    # Only where the others are right: else line 1 is more likely a row of data.
+    how_to_add = f" A column that is to be taken has to be declared in feeds/{feed.name}.yaml." if not missing else ""
     if twice:
         problems.append("more than once: " + ", ".join(name for name in feed.header if _folded(name) in twice))
     return FeedRefusedError(
         f"{place}: the header is {line} and does not name the agreed columns ({'; '.join(problems)}). "
-        f"Have the file sent with exactly these columns, in any order: {agreed}.",
+        f"Have the file sent with exactly these columns, in any order: {agreed}.{how_to_add if extra else ''}",
         quotes=quotes,
     )

@@ -29,15 +29,14 @@ from scripts.ingest.reader import ParsedFeed, read_feed
 from scripts.results import FeedLoad
 from scripts.settings import NOTHING_ALLOWED, Allowed, Settings
 from scripts.sql import row_literal, timestamp_literal
-from scripts.warehouse import LoadArea, Warehouse
-from scripts.warehouse.landing_tables import LANDING_TABLES
+from scripts.warehouse import LoadArea, Warehouse, columns_of
+from scripts.warehouse.landing_tables import landing_statements
 
 
 def create_landing(warehouse: Warehouse) -> None:
     """Makes sure of the landing zone."""
-    warehouse.execute("CREATE SCHEMA IF NOT EXISTS landing")
-    for name, columns in LANDING_TABLES.items():
-        warehouse.execute(f"CREATE TABLE IF NOT EXISTS landing.{name} ({columns})")
+    for statement in landing_statements(lambda table: columns_of(warehouse.fetch, table)):
+        warehouse.execute(statement)
 
 
 def last_loaded_at(warehouse: Warehouse) -> datetime | None:

@@ -105,11 +105,11 @@ class Outlook:
         )
         held_back: Counter[str] = Counter()
         lost: Counter[str] = Counter()
-        for reason, earned, earns, count in accounts:
-            if reason:
-                held_back[reason] += count
+        for why, earned, earns, count in accounts:
+            if why:
+                held_back[why] += count
             if earned and not earns:
-                lost[reason or "no_longer_savings"] += count
+                lost[why or "no_longer_savings"] += count
         return Effect(
             account_count=sum(count for *_, count in accounts),
             held_back=held_back,

@@ -280,9 +280,10 @@ def _parse(
         "hive_partitioning": "false",
     }
     listed = ", ".join(f"{name} = {value}" for name, value in options.items())
+    # A file may lack an optional column.
+    received = ", ".join(column if column in columns else f"'' AS {column}" for column in feed.columns)
     connection.execute(
-        f"CREATE OR REPLACE TABLE {table} AS "
-        f"SELECT {', '.join(feed.columns)} FROM read_csv({path_literal(text.path)}, {listed})"
+        f"CREATE OR REPLACE TABLE {table} AS SELECT {received} FROM read_csv({path_literal(text.path)}, {listed})"
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from scripts.errors import PipelineError, for_files
+from scripts.feeds import FEEDS
 from scripts.files import write_atomically
 from scripts.report import console as report_console
 from scripts.report import figures as sql
@@ -30,7 +31,7 @@ SCHEMA_VERSION = 1
 _PROJECT = Path(__file__).resolve().parents[2]
 _GIT_SECONDS = 10
 _NAME = re.compile(r"quality_report_\d{8}T\d{6}_\d{6}Z\.json")
-_FEEDS = ("customer", "account")
+_FEEDS = tuple(feed.name for feed in FEEDS)
 
 Report = dict[str, Any]
 

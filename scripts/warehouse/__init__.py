@@ -30,6 +30,11 @@ def stored_objects(
     return {StoredObject(schema.lower(), name.lower(), kind == "VIEW") for schema, name, kind in rows}
 
 
+def columns_of(fetch: Callable[[str], list[tuple[Any, ...]]], table: str) -> set[str]:
+    """The names of a table's columns, read by a warehouse's `fetch`."""
+    return {name for name, *_ in fetch(f"DESCRIBE {table}")}
+
+
 def view_definitions(
     fetch: Callable[[str], list[tuple[Any, ...]]], schemas: Collection[str], only: str = "TRUE"
 ) -> dict[tuple[str, str], str]:

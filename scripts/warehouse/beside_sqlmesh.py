@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 from sqlglot import parse_one
 from sqlmesh.core.engine_adapter.base import EngineAdapter
 
 from scripts.errors import PipelineError, reason
-from scripts.warehouse import StoredObject, stored_objects, view_definitions
+from scripts.warehouse import StoredObject, columns_of, stored_objects, view_definitions
 
 
 class AdapterTables:
@@ -26,6 +27,12 @@ class AdapterTables:
             return self._adapter.fetchall(parse_one(sql, dialect="duckdb"))
         except Exception as error:
             raise PipelineError(reason(error)) from error
+
+    def columns_of(self, table: str) -> set[str]:
+        """The names of a table's columns; none where there is no such table."""
+        with suppress(PipelineError):
+            return columns_of(self.fetch, table)
+        return set()
 
     def objects(self, schemas: Collection[str]) -> set[StoredObject]:
         return stored_objects(self.fetch, schemas, self._only)

@@ -13,6 +13,7 @@ from contextlib import suppress
 import duckdb
 
 from scripts.errors import ForeignObjectsError, PipelineError
+from scripts.feeds import FEEDS
 from scripts.settings import PROJECT_ROOT, Settings, databricks_of
 from scripts.warehouse import SCRATCH_SCHEMA, Readable, StoredObject
 from scripts.warehouse.landing_tables import LANDING_TABLES
@@ -36,7 +37,12 @@ def refuse_foreign_objects(warehouse: Readable, settings: Settings, environment:
             that is not ours, stands where a view of the environment belongs.
     """
     suffix = "" if environment == "prod" else f"__{environment}"
-    models = {(path.parent.name + suffix, path.stem) for path in (PROJECT_ROOT / "models").glob("*/*.sql")}
+    models = {
+        # A blueprint stands for a model per feed.
+        (path.parent.name + suffix, path.stem.replace("@feed", feed.name))
+        for path in (PROJECT_ROOT / "models").glob("*/*.sql")
+        for feed in FEEDS
+    }
     own = models | {(LANDING, name) for name in LANDING_TABLES}
     present = warehouse.objects(SCHEMAS | {schema for schema, _ in models})
     if not _is_here(warehouse, present):
@@ -59,9 +65,8 @@ def _is_here(warehouse: Readable, present: set[StoredObject]) -> bool:
     """Whether the ledger is there, and is ours by its columns."""
     if StoredObject(LANDING, "load", is_view=False) not in present:
         return False
-    columns = ", ".join(column.split()[0] for column in LANDING_TABLES["load"].split(","))
     with suppress(duckdb.Error, PipelineError):
-        warehouse.fetch(f"SELECT {columns} FROM landing.load LIMIT 0")
+        warehouse.fetch(f"SELECT {', '.join(LANDING_TABLES['load'])} FROM landing.load LIMIT 0")
         return True
     return False
 

@@ -24,7 +24,7 @@ from scripts.clock import end_of_window
 from scripts.errors import BlockingAuditError, FeedRefusedError, PipelineError
 from scripts.pipeline import cli
 from scripts.project.console import RunConsole
-from scripts.settings import NOTHING_ALLOWED, PROJECT_ROOT
+from scripts.settings import NOTHING_ALLOWED
 from tests.databricks.fixture import RehearsalServer
 from tests.databricks.lab import SparkLab, cut_after, databricks_lab, execute
 from tests.databricks.postgres import fetch, postgres, postgres_programs
@@ -52,9 +52,13 @@ MARTS = ("marts.account_summary", "marts.customer_profile")
 
 @dataclass
 class Stage:
-    """One lab on the server and what its tables must hold."""
+    """One lab on the server and what its tables must hold; `project` is the copy of this one that it works by.
+
+    Branches are copies, too: SQLMesh takes note of how far from the project's root macros lie.
+    """
 
     lab: SparkLab
+    project: Path
     state: dict[str, str]
     reference: Reference = field(default_factory=Reference)
     loaded_at: datetime = FIRST_AT
@@ -81,11 +85,14 @@ def state_settings() -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="module")
 def stage(empty_server: RehearsalServer, folder: Path, state_settings: dict[str, str]) -> Iterator[Stage]:
     """A lab that has taken two loads."""
-    with databricks_lab(empty_server, folder / "lab", **state_settings) as current:
-        stage = Stage(current, state_settings)
-        current.take(stage.next_load(CUSTOMERS, ACCOUNTS))
-        current.take(stage.next_load([("1", "Ana", "yes"), *CUSTOMERS[1:]], ACCOUNTS[:-1]))
-        yield stage
+    copy_project(folder / "project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scripts.project.transform, "PROJECT_ROOT", folder / "project")
+        with databricks_lab(empty_server, folder / "lab", **state_settings) as current:
+            stage = Stage(current, folder / "project", state_settings)
+            current.take(stage.next_load(CUSTOMERS, ACCOUNTS))
+            current.take(stage.next_load([("1", "Ana", "yes"), *CUSTOMERS[1:]], ACCOUNTS[:-1]))
+            yield stage
 
 
 def killed(*_: Any, **__: Any) -> None:
@@ -173,22 +180,22 @@ def test_changed_rates_show_in_their_environment_only(stage: Stage, tmp_path: Pa
 def test_sqlmeshs_own_restatement_leaves_the_same_rows(stage: Stage) -> None:
     with stage.lab.evaluated_windows() as windows:
         # SQLMesh restates up to a whole second: one after the load, as it always is for a person.
-        plan(PROJECT_ROOT, "prod", stage.loaded_at + timedelta(seconds=1), restate_models=["staging.*"])
-    assert {"staging.stg_account", *HISTORY_AND_MARTS} <= windows.keys()
+        plan(stage.project, "prod", stage.loaded_at + timedelta(seconds=1), restate_models=["staging.*"])
+    assert {"staging.judged_account", *HISTORY_AND_MARTS} <= windows.keys()
     stage.lab.assert_equals(stage.reference)
 
 
 def test_full_refresh_leaves_the_same_rows(stage: Stage) -> None:
     with stage.lab.evaluated_windows() as windows:
         stage.lab.transform(stage.loaded_at, full_refresh=True)
-    assert {"staging.stg_account", *HISTORY_AND_MARTS} <= windows.keys()
+    assert {"staging.judged_account", *HISTORY_AND_MARTS} <= windows.keys()
     stage.lab.assert_equals(stage.reference)
 
 
 def test_what_was_dropped_is_made_again_by_the_next_run(stage: Stage, empty_server: RehearsalServer) -> None:
     environment = stage.lab.job.project.context.state_sync.get_environment("prod")
     assert environment is not None
-    (snapshot,) = (one for one in environment.snapshots if "stg_customer" in one.name)
+    (snapshot,) = (one for one in environment.snapshots if "judged_customer" in one.name)
     execute(
         empty_server,
         "DROP SCHEMA marts CASCADE",
@@ -211,7 +218,7 @@ def test_runs_that_fail_leave_history_and_marts_until_one_completes_the_load(
     execute(empty_server, f"INSERT INTO landing.account SELECT * {row}")
     ended = transform_command(stage)
     assert ended.exit_code == BlockingAuditError.exit_code == 5, ended.output
-    assert "staging.stg_account" in ended.output
+    assert "staging.judged_account" in ended.output
     assert "unique_combination_of_columns" in ended.output
     assert_same_tables(before, stage.lab.tables(HISTORY_AND_MARTS))
     execute(
@@ -223,7 +230,7 @@ def test_runs_that_fail_leave_history_and_marts_until_one_completes_the_load(
     )
 
     # The token expires.
-    ended = transform_command(stage, token_expiring_after(empty_server, "stg_account"))
+    ended = transform_command(stage, token_expiring_after(empty_server, "judged_account"))
     assert ended.exit_code in (PipelineError.exit_code, BlockingAuditError.exit_code), ended.output
     assert "token" in ended.output
     assert isinstance(ended.exception, SystemExit), ended.output
@@ -317,17 +324,21 @@ def test_a_changed_project_comes_into_prod_whole_and_is_rebuilt_whole(
 def test_forward_only_change_that_drops_a_column_is_promoted(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dropped, table = "has_loan", "staging.quarantine_customer"
+    dropped, table = "new_balance_amount", "marts.account_summary"
     kept = [{name: value for name, value in row.items() if name != dropped} for row in stage.lab.rows(table)]
-    project = project_with(
-        tmp_path / "branch",
-        "models/staging/quarantine_customer.sql",
-        lambda text: re.sub(rf"(?m)^ .* AS {dropped}, .*\n", "", text).replace(f", {dropped})", ")"),
-    )
+
+    def without(text: str) -> str:
+        """The mart without the column, and without what its audits say of it."""
+        text = re.sub(rf"(?m)^        {dropped},\n", "", text)
+        text = re.sub(rf"{dropped} = .*", "annual_interest_amount >= 0", text)
+        return re.sub(rf"  \(\n    .*\n  \)::DECIMAL\(19, 2\) AS {dropped}, .*\n", "", text)
+
+    project = project_with(tmp_path / "branch", "models/marts/account_summary.sql", without)
+    assert dropped not in (project / "models/marts/account_summary.sql").read_text(encoding="utf-8")
     options = {"forward_only": True, "allow_destructive_models": [table]}
     plan(project, "narrow", stage.loaded_at, **options)
     assert dropped in stage.lab.rows(table)[0]
-    assert dropped not in stage.lab.rows("staging__narrow.quarantine_customer")[0]
+    assert dropped not in stage.lab.rows("marts__narrow.account_summary")[0]
     plan(project, "prod", stage.loaded_at, **options)
     assert_same_tables({table: kept}, {table: stage.lab.rows(table)})
     # Runs go on with the changed model.

@@ -150,7 +150,15 @@ def test_the_report_is_complete(first: FirstRun) -> None:
         mart: len(first.tables[f"marts.{mart}"]) for mart in ("account_summary", "customer_profile")
     }
     counts = {table: len(rows) for table, rows in first.tables.items() if not table.startswith("landing.")}
-    assert {model["model"]: model["rows"] for model in report["models"]} == counts | {"reference.rate_change": 1}
+    judged = {
+        f"staging.judged_{feed}": counts[f"staging.stg_{feed}"] + counts[f"staging.quarantine_{feed}"]
+        for feed in ("customer", "account")
+    }
+    assert {model["model"]: model["rows"] for model in report["models"]} == {
+        **counts,
+        **judged,
+        "reference.rate_change": 1,
+    }
     for feed in ("customer", "account"):
         versions = report["versions"][f"snap_{feed}"]
         assert versions["opened"] == versions["current"] == len(first.tables[f"snapshots.snap_{feed}"])

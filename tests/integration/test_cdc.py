@@ -243,11 +243,15 @@ class TestWindows:
     ) -> None:
         project = tmp_path / "project"
         copy_project(project)
-        seed = project / "seeds" / "interest_rate_tier.csv"
-        seed.write_text(seed.read_text().replace("20000.00,0.0200", "20000.00,0.0300"))
-        tiers = (*DEFAULT_TIERS[:2], Tier(Decimal("20000.00"), Decimal("0.0300"), Decimal("0.0050")))
         monkeypatch.setattr("scripts.project.transform.PROJECT_ROOT", project)
         with continued(story, tmp_path / "lab") as (current, reference):
+            # To SQLMesh a copy's macros, read in the same process, are others than the original's.
+            current.transform(None)
+            current.close()
+            seed = project / "seeds" / "interest_rate_tier.csv"
+            seed.write_text(seed.read_text().replace("20000.00,0.0200", "20000.00,0.0300"))
+            tiers = (*DEFAULT_TIERS[:2], Tier(Decimal("20000.00"), Decimal("0.0300"), Decimal("0.0050")))
+            current.open()
             windows = self.next_day(current, reference, tiers)
             assert min(windows["marts.account_summary"])[0] < TIMES[0]
             assert min(windows["staging.judged_account"])[0] > TIMES[0], "staging does not depend on the seed"

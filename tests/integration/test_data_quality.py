@@ -129,7 +129,9 @@ class Damage:
 
 
 DAMAGES = [
-    Damage("not_negative", "staging.judged_account", "UPDATE {table} SET balance_amount = -0.01 WHERE account_key = 'A4'"),
+    Damage(
+        "not_negative", "staging.judged_account", "UPDATE {table} SET balance_amount = -0.01 WHERE account_key = 'A4'"
+    ),
     Damage(
         "unique_combination_of_columns",
         "staging.judged_customer",
@@ -382,7 +384,9 @@ class TestBlocking:
             result = CliRunner().invoke(cli, ["run", "--as-of", again.loaded_at.isoformat()], catch_exceptions=False)
 
             assert result.exit_code == 5, result.output
-            sentence = "staging.judged_account: blocking audit unique_combination_of_columns failed with 1 row(s). Query:"
+            sentence = (
+                "staging.judged_account: blocking audit unique_combination_of_columns failed with 1 row(s). Query:"
+            )
             assert sentence in result.output
             assert "Traceback" not in result.output
             assert file_bytes(tmp_path / "outputs") == files
@@ -415,7 +419,9 @@ class TestBlocking:
             files = file_bytes(tmp_path / "outputs")
             with pytest.raises(BlockingAuditError) as failed:
                 current.take(load)
-            _, _, said = str(failed.value).partition("These tables, and the views of them, already have the new load:\n")
+            _, _, said = str(failed.value).partition(
+                "These tables, and the views of them, already have the new load:\n"
+            )
             assert said.splitlines()[:4] == [
                 "    staging       judged_account, judged_customer",
                 "    snapshots     snap_account, snap_customer",

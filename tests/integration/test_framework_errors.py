@@ -105,7 +105,7 @@ class TestLinter:
 UNLOADABLE = {
     "a syntax error": (
         (STAGING, "DECIMAL(18, 2)", "DECIMAL(18, 2"),
-        ("stg_account.sql", "Expected type. Line 25", "balance_amount::DECIMAL(18, 2,"),
+        ("stg_account.sql", "Expected type. Line 21", "balance_amount::DECIMAL(18, 2,"),
     ),
     "an unknown macro": (
         (JUDGED, "@is_absent(balance)", "@is_abzent(balance)"),

@@ -407,7 +407,7 @@ class TestDeploy:
         with pytest.raises(BlockingAuditError) as failed:
             desk.lab.take(load)
         assert "reference.interest_rate_tier: blocking audit accepted_range failed" in str(failed.value)
-        _, _, said = str(failed.value).partition("These tables already have the new load:\n")
+        _, _, said = str(failed.value).partition("These tables, and the views of them, already have the new load:\n")
         assert [line.split()[0] for line in said.splitlines()[:4]] == ["staging", "snapshots", "intermediate", "All"]
         assert_same_tables(marts_of(desk.reference), {name: desk.lab.rows(name) for name in MARTS})
         assert select(desk.lab.rows("snapshots.snap_account"), account_id="A1", loaded_at=load.loaded_at)

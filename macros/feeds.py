@@ -1,0 +1,58 @@
+"""What models take from the contracts of the feeds (`feeds/`), by way of variables of config.py."""
+
+from __future__ import annotations
+
+from sqlglot import exp, parse_one
+from sqlmesh import macro
+from sqlmesh.core.macros import MacroEvaluator
+
+
+@macro()
+def feeds(evaluator: MacroEvaluator) -> list[exp.Expr]:
+    """A blueprint for each feed.
+
+    Of it are `feed`, its name, also as the text `feed_text`; `key`, the column of its trimmed key; `columns`, as its
+    change log names them, and `descriptions` of these; and `whole_row`, what tells a row of the change log from all
+    others.
+    """
+    blueprints: list[exp.Expr] = []
+    for declared in evaluator.var("feeds") or ():
+        feed, columns = declared["feed"], ", ".join(declared["columns"])
+        texts = ", ".join(exp.Literal.string(text).sql() for text in declared["descriptions"])
+        values = {
+            "feed": feed,
+            "feed_text": f"'{feed}'",
+            "key": f"{feed}_key",
+            "columns": f"({columns})",
+            "descriptions": f"({texts})",
+            "whole_row": f"(loaded_at, {feed}_key, {columns})",
+        }
+        blueprints.append(
+            exp.Tuple(
+                expressions=[
+                    exp.PropertyEQ(this=exp.to_identifier(variable), expression=parse_one(value, dialect="duckdb"))
+                    for variable, value in values.items()
+                ]
+            )
+        )
+    return blueprints
+
+
+@macro()
+def as_received(
+    evaluator: MacroEvaluator,
+    columns: exp.Expr,
+    descriptions: exp.Expr,
+    source_prefix: exp.Expr | None = None,
+    output_prefix: exp.Expr | None = None,
+) -> list[exp.Expr]:
+    """The columns of a feed as text, each with its description; the prefixes stand before their names in what is read
+    and in what comes out."""
+    before, after = (prefix.name if prefix else "" for prefix in (source_prefix, output_prefix))
+    projections: list[exp.Expr] = []
+    for column, description in zip(columns.expressions, descriptions.expressions, strict=True):
+        text = exp.cast(exp.column(before + column.name), "TEXT", dialect="duckdb")
+        projection = exp.alias_(text, after + column.name)
+        projection.add_comments([f" {description.name} as received "])
+        projections.append(projection)
+    return projections
