@@ -3,7 +3,7 @@ AUDIT (
 );
 
 /* Of the accounts that changed in the window, or whose customer did: the mart holds exactly those that the snapshots call
-   for (open, savings, customer open), with their owner and balance. */
+   for (open, savings, customer open at its end), with their owner and balance. */
 WITH changed AS (
   SELECT
     account_id
@@ -17,7 +17,7 @@ WITH changed AS (
   JOIN snapshots.snap_customer AS customer
     ON customer.customer_id = account.customer_id
   WHERE
-    account.valid_to_at IS NULL
+    @holds_at(account, @end_ts)
     AND (
       customer.valid_from_at BETWEEN @start_ts AND @end_ts
       OR customer.valid_to_at BETWEEN @start_ts AND @end_ts
@@ -29,9 +29,9 @@ WITH changed AS (
     account.balance_amount
   FROM snapshots.snap_account AS account
   JOIN snapshots.snap_customer AS customer
-    ON customer.customer_id = account.customer_id AND customer.valid_to_at IS NULL
+    ON customer.customer_id = account.customer_id AND @holds_at(customer, @end_ts)
   WHERE
-    account.valid_to_at IS NULL AND account.account_type = 'savings'
+    @holds_at(account, @end_ts) AND account.account_type = 'savings'
 )
 SELECT
   changed.account_id,

@@ -25,7 +25,8 @@ class Layer:
 LAYERS = {
     "source": Layer(prefixes=("src_",), reads=("landing.",)),
     "staging": Layer(prefixes=("stg_", "quarantine_", "judged_"), reads=("source.", "staging.judged_")),
-    "snapshots": Layer(prefixes=("snap_",), reads=("staging.stg_",)),
+    # Not staging.stg_*: behind a view SQLMesh builds all of a branch anew, whatever changed before it.
+    "snapshots": Layer(prefixes=("snap_",), reads=("staging.judged_",)),
     "intermediate": Layer(prefixes=("int_",), reads=("snapshots.", "intermediate.")),
     "marts": Layer(prefixes=(), reads=("intermediate.", "marts.", "reference.")),
     "reference": Layer(prefixes=(), reads=("landing.",)),

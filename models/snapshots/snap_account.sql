@@ -12,7 +12,7 @@ MODEL (
     disable_restatement FALSE
   ),
   clustered_by (account_id, valid_from_at),
-  depends_on (staging.stg_customer, staging.stg_account),
+  depends_on (staging.judged_customer, staging.judged_account),
   grain (account_id, valid_from_at),
   references (
     customer_id
@@ -41,12 +41,12 @@ MODEL (
 );
 
 SELECT
-  account_id::TEXT, /* Account id */
+  account_key::TEXT AS account_id, /* Account id */
   customer_id::BIGINT, /* Customer that the account belongs to */
   balance_amount::DECIMAL(18, 2), /* Balance */
   account_type::TEXT, /* savings or checking */
   is_deleted_flag::BOOLEAN, /* The version ended because the account left the feed */
   loaded_at::TIMESTAMP /* Load that opened the version */
-FROM staging.stg_account
+FROM staging.judged_account
 WHERE
-  loaded_at BETWEEN @start_ts AND @end_ts
+  reasons = '' AND loaded_at BETWEEN @start_ts AND @end_ts

@@ -12,7 +12,7 @@ MODEL (
     disable_restatement FALSE
   ),
   clustered_by (customer_id, valid_from_at),
-  depends_on (staging.stg_customer, staging.stg_account),
+  depends_on (staging.judged_customer, staging.judged_account),
   grain (customer_id, valid_from_at),
   tags (snapshots, customer),
   audits (
@@ -42,6 +42,6 @@ SELECT
   has_loan_flag::BOOLEAN, /* Whether the customer has a loan */
   is_deleted_flag::BOOLEAN, /* The version ended because the customer left the feed */
   loaded_at::TIMESTAMP /* Load that opened the version */
-FROM staging.stg_customer
+FROM staging.judged_customer
 WHERE
-  loaded_at BETWEEN @start_ts AND @end_ts
+  reasons = '' AND loaded_at BETWEEN @start_ts AND @end_ts

@@ -262,7 +262,7 @@ class TestFailures:
         project = tmp_path / "project"
         copy_project(project)
         monkeypatch.setattr("scripts.project.transform.PROJECT_ROOT", project)
-        model = project / "models" / "staging" / "stg_customer.sql"
+        model = project / "models" / "snapshots" / "snap_customer.sql"
         text = model.read_text(encoding="utf-8")
         model.write_text(
             text.replace("WHERE\n  reasons", "WHERE\n  CAST(customer_name AS INT) > 0 AND reasons"), encoding="utf-8"

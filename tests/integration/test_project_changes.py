@@ -231,8 +231,9 @@ class TestBranches:
         assert_same_tables(marts_of(desk.with_higher_rates_on_a_branch()), desk.in_branch())
 
     def test_a_plan_up_to_the_past_hour_is_audited_by_what_it_has_seen(self, desk: Desk) -> None:
-        """The models that it shares with prod hold the hour under way, too, in which a customer takes out a loan."""
-        desk.take(Load(load_of(1).loaded_at, [("1", "Ana", "yes"), FIRST.customer[1]], FIRST.account))
+        """The models that it shares with prod hold the hour under way, too, in which a customer with another balance
+        takes out a loan."""
+        desk.take(Load(load_of(1).loaded_at, [("1", "Ana", "yes"), FIRST.customer[1]], load_of(1).account))
         desk.raise_rates()
         desk.plan_branch(load_of(1).loaded_at)
         assert_same_tables(marts_of(desk.with_higher_rates_on_a_branch()), desk.in_branch())
@@ -258,6 +259,16 @@ class TestBranches:
         desk.raise_rates()
         desk.lab.transform(None)
         desk.assert_prod(desk.with_higher_rates())
+
+    def test_a_branch_with_a_column_in_staging_shows_the_load_of_the_hour_under_way(self, desk: Desk) -> None:
+        desk.take(load_of(1))
+        desk.raise_rates()
+        key = "  customer_key::TEXT, /* Trimmed customer id */\n"
+        desk.change(
+            "models/staging/judged_customer.sql", key, f"{key}  customer_key::TEXT AS copied_key, /* Once more */\n"
+        )
+        desk.plan_branch(load_of(1).loaded_at)
+        assert_same_tables(marts_of(desk.with_higher_rates_on_a_branch()), desk.in_branch())
 
 
 class TestRateChange:

@@ -126,7 +126,7 @@ def test_name_that_does_not_say_its_layer_is_flagged(name: str, expected: str) -
     [
         ("source.src_account", "landing.account"),
         ("staging.stg_account", "staging.judged_account"),
-        ("snapshots.snap_account", "staging.stg_account"),
+        ("snapshots.snap_account", "staging.judged_account"),
         ("intermediate.int_account", "snapshots.snap_account"),
         ("intermediate.int_savings", "intermediate.int_account"),
         ("marts.account_summary", "intermediate.int_account"),
@@ -143,7 +143,7 @@ def test_layer_before_may_be_read(name: str, source: str) -> None:
     [
         ("staging.stg_account", "landing.account", "source.* or staging.judged_*"),
         ("staging.stg_account", "staging.quarantine_account", "source.* or staging.judged_*"),
-        ("snapshots.snap_account", "staging.quarantine_account", "staging.stg_*"),
+        ("snapshots.snap_account", "staging.stg_account", "staging.judged_*"),
         ("intermediate.int_account", "staging.stg_account", "snapshots.* or intermediate.*"),
         ("intermediate.int_account", "reference.interest_rate_tier", "snapshots.* or intermediate.*"),
         ("marts.account_summary", "snapshots.snap_account", "intermediate.* or marts.* or reference.*"),
