@@ -22,6 +22,7 @@ from databricks import sql as databricks_sql
 
 from scripts.errors import DatabaseInUseError, FeedRefusedError, PipelineError
 from scripts.feeds import ACCOUNT, Feed
+from scripts.ingest.change_capture import change_log_columns
 from scripts.ingest.load import ingest
 from scripts.pipeline import cli
 from scripts.settings import PROJECT_ROOT, Allowed, databricks_of, load_settings
@@ -474,3 +475,25 @@ def at_statement(patch: pytest.MonkeyPatch, text: str, action: Callable[[], None
     with patch.context() as within:
         within.setattr(DatabricksWarehouse, "execute_native", act_and_run)
         yield
+
+
+def test_a_column_that_a_contract_has_more_comes_on_top_of_what_landed(desk: Desk) -> None:
+    load = desk.write_next()
+    desk.ingest()
+    before = ", ".join(column for column in change_log_columns(ACCOUNT) if column != "account_type")
+    execute(
+        desk.server,
+        f"CREATE TABLE landing.without AS SELECT {before} FROM landing.account",
+        "DROP TABLE landing.account",
+        "CREATE TABLE landing.account AS SELECT * FROM landing.without",
+        "DROP TABLE landing.without",
+    )
+    desk.loaded_at += timedelta(hours=1)
+    accounts = [(*row[:-1], "" if number else "savings") for number, row in enumerate(load.account)]
+    write_feeds(Load(desk.loaded_at, load.customer, accounts), desk.folder / "inputs")
+    desk.ingest()
+    changed = f"SELECT account_key, change_type FROM landing.account WHERE loaded_at = TIMESTAMP_NTZ'{desk.loaded_at}'"
+    assert execute(desk.server, changed) == [(load.account[0][0], "changed")]
+    assert execute(desk.server, "SELECT account_type FROM landing.account WHERE account_type IS NOT NULL") == [
+        ("savings",)
+    ]

@@ -24,7 +24,7 @@ from scripts.ingest import load, reader
 from scripts.job import finish
 from scripts.pipeline import cli
 from scripts.settings import NOTHING_ALLOWED
-from tests.lab import Lab, copy_project, environment_of, lab
+from tests.lab import Lab, copy_project, environment_of, lab, stored_tables
 
 START = datetime(2024, 1, 15, 2)
 NEXT = START + timedelta(days=1)
@@ -282,6 +282,27 @@ class TestFailures:
         assert list((project / "logs").glob("*.log"))
         assert_private(written(tmp_path))
         assert "ConversionException" in written(project)
+
+    def test_a_rule_that_fails_on_a_name_takes_no_load_and_writes_it_nowhere(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        project = tmp_path / "project"
+        copy_project(project)
+        monkeypatch.setattr("scripts.project.transform.PROJECT_ROOT", project)
+        model = project / "models" / "staging" / "judged_customer.sql"
+        text = model.read_text(encoding="utf-8")
+        rule = "WHEN NOT is_deleted_flag AND @is_absent(customer_name)"
+        assert rule in text
+        model.write_text(text.replace(rule, "WHEN CAST(customer_name AS INT) > 0"), encoding="utf-8")
+        send(tmp_path / "inputs")
+        with environment_of(tmp_path):
+            failed = CliRunner().invoke(cli, ["run", "--as-of", START.isoformat()], catch_exceptions=False)
+        assert failed.exit_code == 5, failed.output
+        assert "staging.judged_customer: Conversion Error: Could not convert string 'Zebedee" in failed.output
+        assert "Nothing was loaded. Mend the cause and run again." in failed.output
+        assert stored_tables(tmp_path, ["landing.load"]) == {"landing.load": []}
+        assert_private(written(tmp_path))
+        assert "staging.judged_customer: ConversionException" in written(tmp_path)
 
     def test_a_blocking_audit_and_missing_rows_write_no_value(self, base: Lab) -> None:
         at = START + timedelta(days=5)
