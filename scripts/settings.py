@@ -171,7 +171,8 @@ class Settings(BaseModel):
         "under way); `check` and `status` do not wait.",
     )
     feed_encoding: str = Field(
-        "utf-8", description="Encoding of the CSV files, where it is not UTF-8 (for instance latin-1)."
+        "utf-8",
+        description="Encoding of the CSV files, where it is not UTF-8: cp1252 (Windows), latin-1 or utf-16.",
     )
     databricks_host: HostName = Field(
         "",

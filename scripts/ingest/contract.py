@@ -13,11 +13,17 @@ from scripts.ingest.reader_split import Record, read_record
 from scripts.sql import PATTERN_CHARACTERS
 
 _LISTED_FILES = 20
+# By their first bytes.
+_OTHER_FORMATS = {
+    b"\x1f\x8b": "compressed by gzip",
+    b"PK\x03\x04": "a ZIP archive or an Excel workbook",
+    b"PAR1": "a Parquet file",
+}
 _OTHER_DELIMITERS = {";": "a semicolon (;)", "\t": "a tab", "|": "a vertical bar (|)"}
 
 
 def check_file(feed: Feed, path: Path) -> None:
-    """Raise FeedRefusedError unless `path` is a file with at least one byte in it."""
+    """Raise FeedRefusedError unless `path` is a file that holds bytes, and not those of another format."""
     if path.is_file():
         if "\\" in str(path) and any(character in str(path) for character in PATTERN_CHARACTERS):
             raise FeedRefusedError(
@@ -26,6 +32,11 @@ def check_file(feed: Feed, path: Path) -> None:
             )
         if path.stat().st_size == 0:
             raise FeedRefusedError(f"{path} is empty (0 bytes). Have the {feed.name} feed sent again.")
+        with path.open("rb") as source:
+            first_bytes = source.read(4)
+        for beginning, spoken in _OTHER_FORMATS.items():
+            if first_bytes.startswith(beginning):
+                raise FeedRefusedError(f"{path} is {spoken}, not text. Put the {feed.name} feed there as a CSV file.")
         return
     if path.is_dir():
         raise FeedRefusedError(f"{path} is a folder; the {feed.name} feed has to be a file of this name.")

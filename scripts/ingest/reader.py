@@ -120,7 +120,7 @@ def read_feed(
     the counts show that it did, the file is parsed once more, on one thread.
 
     Args:
-        encoding: utf-8, utf-16 or latin-1.
+        encoding: utf-8, utf-16, cp1252 or latin-1.
         max_rejected_share: Refuse the file when more than this share of its data lines is damaged, 0 to 1.
 
     Raises:

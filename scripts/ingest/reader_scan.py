@@ -12,8 +12,11 @@ import numpy as np
 
 from scripts.errors import FeedRefusedError
 
-ENCODINGS = {"utf-8": "utf-8", "utf-16": "utf-16", "iso8859-1": "latin-1"}
+ENCODINGS = {"utf-8": "utf-8", "utf-16": "utf-16", "cp1252": "cp1252", "iso8859-1": "latin-1"}
 """Encodings a feed may have: Python's name of the codec, and the value of FEED_ENCODING that stands for it."""
+
+_TAKES_ANY_BYTE = ("cp1252", "iso8859-1")
+"""Encodings in which the bytes of UTF-8 are text, too, of other letters."""
 
 CHUNK_BYTES = 1 << 18
 HEAD_BYTES = 1 << 20
@@ -145,14 +148,34 @@ def scan_file(path: Path, encoding: str, copy_path: Path) -> FileScan:
         encoding: A name from `encoding_name`.
 
     Raises:
-        FeedRefusedError: the bytes are not text in this encoding (names the line and the byte offset, from 0).
+        FeedRefusedError: the bytes are not text in this encoding (names the line and the byte offset, from 0), or are
+            UTF-8 and would be other letters in it.
         OSError: the file cannot be read.
     """
+    if encoding in _TAKES_ANY_BYTE and _is_utf_8_beyond_ascii(path):
+        raise FeedRefusedError(
+            f"{path} is UTF-8 text, of which FEED_ENCODING={ENCODINGS[encoding]} would make other letters. Set "
+            "FEED_ENCODING=utf-8, or take the setting away."
+        )
     if encoding != "utf-8":
         with path.open("rb") as source, copy_path.open("wb") as copy:
             return _scan(source, path, encoding, copy, copy_path)
     with path.open("rb") as source:
         return _scan(source, path, encoding, None, path)
+
+
+def _is_utf_8_beyond_ascii(path: Path) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    is_ascii = True
+    try:
+        with path.open("rb") as source:
+            while received := source.read(CHUNK_BYTES):
+                is_ascii = is_ascii and received.isascii()
+                decoder.decode(received)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return not is_ascii
 
 
 def _scan(source: BinaryIO, path: Path, encoding: str, copy: BinaryIO | None, text_path: Path) -> FileScan:
@@ -192,7 +215,7 @@ def _scan(source: BinaryIO, path: Path, encoding: str, copy: BinaryIO | None, te
 
 
 def _wrong_encoding(path: Path, encoding: str, line: int, offset: int, head: bytes) -> str:
-    guess = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "latin-1"
+    guess = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "cp1252"
     if encoding != "utf-8":
         guess = "utf-8"
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
 import io
 import os
@@ -136,7 +137,7 @@ def test_columns_in_another_order_and_case_are_matched_by_name(
     assert outcome.rejects == [(3, "too_few_fields", "no,Bo")]
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "latin-1", "UTF-16", "iso-8859-1"])
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1", "UTF-16", "iso-8859-1", "cp1252", "windows-1252"])
 def test_a_declared_encoding_is_read(connection: duckdb.DuckDBPyConnection, tmp_path: Path, encoding: str) -> None:
     content = (HEADER.decode() + "1,Zoë,yes\n2,Bø\n").encode(encoding)
     outcome = _read(connection, tmp_path, content, encoding=encoding)
@@ -144,6 +145,38 @@ def test_a_declared_encoding_is_read(connection: duckdb.DuckDBPyConnection, tmp_
     assert outcome.rejects == [(3, "too_few_fields", "2,Bø")]
     assert outcome.parsed.sha256 == hashlib.sha256(content).hexdigest()
     assert outcome.parsed.byte_count == len(content)
+
+
+def test_quotes_and_dashes_of_windows_are_read_as_what_they_are(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    content = HEADER + b"1,O\x92Neil \x96 Sons \x80,yes\n"
+    assert _read(connection, tmp_path, content, encoding="cp1252").rows == [("1", "O’Neil – Sons €", "yes")]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_utf_8_that_would_become_other_letters_is_refused(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path, encoding: str
+) -> None:
+    message = _refusal(connection, tmp_path, HEADER + "1,Zoë,yes\n".encode(), encoding=encoding)
+    assert f"is UTF-8 text, of which FEED_ENCODING={encoding} would make other letters" in message
+    assert "FEED_ENCODING=utf-8" in message
+    assert _read(connection, tmp_path, HEADER + b"1,Ann,yes\n", encoding=encoding).rows == [("1", "Ann", "yes")]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (gzip.compress(HEADER + b"1,Ann,yes\n"), "is compressed by gzip"),
+        (b"PK\x03\x04\x14\0\0\0", "is a ZIP archive or an Excel workbook"),
+        (b"PAR1\x15\0", "is a Parquet file"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
+def test_a_file_of_another_format_is_named_as_that(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path, content: bytes, said: str, encoding: str
+) -> None:
+    assert said in _refusal(connection, tmp_path, content, encoding=encoding)
 
 
 @pytest.mark.parametrize(
@@ -424,7 +457,7 @@ def test_text_that_is_not_utf_8_is_refused_with_its_place(
     message = _refusal(connection, tmp_path, before + b"\xeb,yes\n" + b"3,Cy,no\n" * 100)
     assert f"line {lines_before + 2} " in message
     assert f"byte offset {len(before)})" in message
-    assert "FEED_ENCODING=latin-1" in message
+    assert "FEED_ENCODING=cp1252" in message
 
 
 def test_an_encoding_error_on_a_border_is_placed_exactly(
@@ -451,13 +484,13 @@ def test_bytes_that_are_not_utf_16_are_refused(connection: duckdb.DuckDBPyConnec
     )
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "utf8mb4", ""])
+@pytest.mark.parametrize("encoding", ["cp1250", "utf8mb4", ""])
 def test_an_unknown_encoding_is_refused_with_the_list(
     connection: duckdb.DuckDBPyConnection, tmp_path: Path, encoding: str
 ) -> None:
     message = _refusal(connection, tmp_path, HEADER + b"1,Ann,yes\n", encoding=encoding)
     assert "FEED_ENCODING" in message
-    assert "utf-8, utf-16, latin-1" in message
+    assert "utf-8, utf-16, cp1252, latin-1" in message
 
 
 def test_too_many_rejects_refuse_the_file_and_show_the_first_three(
