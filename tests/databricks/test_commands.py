@@ -273,12 +273,13 @@ def test_messages_keep_the_error_class_and_its_first_sentence(publisher: Publish
                 warehouse.execute(
                     "CREATE OR REPLACE TABLE for_all.account_summary AS SELECT CAST(NULL AS TIMESTAMP) AS a"
                 )
-        publisher.execute("CREATE OR REPLACE TABLE landing.customer AS SELECT 1 AS a")
+        publisher.execute("CREATE OR REPLACE TABLE landing.customer AS SELECT TRUE AS loaded_at")
         failed = CliRunner().invoke(cli, ["transform"])
         publisher.execute("DROP SCHEMA landing CASCADE")
     assert "[DELTA_FEATURES_REQUIRE_MANUAL_ENABLEMENT] Your table schema requires" in str(refused.value)
     assert failed.exit_code == 5, failed.output
-    assert "[UNRESOLVED_COLUMN.WITH_SUGGESTION] A column, variable, or function parameter with name" in failed.output
+    assert "[DATATYPE_MISMATCH." in failed.output
+    assert "] Cannot resolve " in failed.output
     for message in (str(refused.value), failed.output):
         for noise in ("An error occurred", "\tat ", "'Project", "SQLSTATE", "Traceback"):
             assert noise not in message

@@ -63,7 +63,7 @@ def test_both_gateways_hold_the_same_and_the_catalog_is_as_it_was(
     monkeypatch.setattr(smoke_databricks, "compare", remember_and_compare)
     ended = smoke()
     assert ended.exit_code == 0, ended.output
-    assert "20 tables with" in ended.output
+    assert "22 tables with" in ended.output
     assert "5 files are the same" in ended.output
     assert "could not be semantically understood" not in ended.output
     assert schemas(server) == {"default", "theirs"}
