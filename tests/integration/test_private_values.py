@@ -4,6 +4,7 @@ happened without them. The terminal may show them."""
 from __future__ import annotations
 
 import ast
+import gzip
 import os
 import subprocess
 import sys
@@ -103,6 +104,11 @@ def in_an_unknown_encoding(desk: Desk) -> None:
     desk.send()
 
 
+def in_utf_8_that_is_set_to_be_another(desk: Desk) -> None:
+    desk.set(feed_encoding="cp1252")
+    desk.send(CUSTOMERS.replace("Quartz", "Quartz\xe9"))
+
+
 def fail_in_duckdb(*_: object, **__: object) -> None:
     duckdb.execute("SELECT error('the line 25,Zebedee25 Quartz,no is wrong')")
 
@@ -159,6 +165,8 @@ REFUSALS: dict[str, Callable[[Desk], object]] = {
     "no header of accounts": lambda desk: desk.send(accounts=ACCOUNTS.removeprefix(ACCOUNT)),
     "a wrong encoding": lambda desk: desk.send(customers=CUSTOMERS.replace("Quartz", "Quartz\xe9").encode("latin-1")),
     "an encoding that is not known": in_an_unknown_encoding,
+    "an encoding that is not the file's": in_utf_8_that_is_set_to_be_another,
+    "a compressed file": lambda desk: desk.send(customers=gzip.compress(CUSTOMERS.encode())),
     "damaged lines": lambda desk: desk.send(CUSTOMERS + "25,Zebedee25 Quartz\n" * 3),
     "damaged lines of accounts": lambda desk: desk.send(accounts=ACCOUNTS + 'A25,25,"77713355925.45\n' * 3),
     "what DuckDB can't parse": lambda desk: desk.send_one_that("_parse", fail_in_duckdb),
