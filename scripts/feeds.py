@@ -144,7 +144,7 @@ def _check(place: str, table: _Schema, stem: str) -> None:
         raise SettingsError(f"{place} declares the feed {table.name}: name the file {table.name}.yaml.")
     if len(keys) != 1 or not keys[0].is_required:
         raise SettingsError(f"{place}: one column is the primaryKey, and that one is required.")
-    reserved = {"loaded_at", "change_type", "rows_for_key_count", f"{table.name}_key"}
+    reserved = Feed(table.name, table.file_name, ()).change_log
     names = [column.name for column in table.properties]
     headers = [column.header.casefold() for column in table.properties]
     for name in names:

@@ -21,6 +21,15 @@ PARTS = (SUMMARY, STAGED, JUDGED, SEED)
 BALANCE = "  balance_amount::DECIMAL(18, 2) AS original_balance_amount, /* Balance now */\n"
 COPIED = "  balance_amount::DECIMAL(18, 2) AS copied_balance_amount, /* The same once more */\n"
 
+# An optional column, to be put at the end of a feed's contract.
+BRANCH = """
+      - name: branch
+        physicalName: Branch
+        logicalType: string
+        required: false
+        description: Branch
+"""
+
 
 @dataclass(frozen=True)
 class Variant:

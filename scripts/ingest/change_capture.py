@@ -178,7 +178,8 @@ def count_changes(warehouse: Warehouse, changes: CapturedChanges) -> ChangeCount
 
 
 def change_log_rows(changes: CapturedChanges, loaded_at: str) -> str:
-    """The query of what is new, changed or gone, as the change log holds it, dated `loaded_at` (an SQL literal)."""
+    """The query of what is new, changed or gone, dated `loaded_at` (an SQL literal): the columns of `Feed.change_log`,
+    in their order."""
     key = changes.feed.key_column
     is_gone = changes.is_missing if changes.closes_missing_keys else "FALSE"
     return f"""
@@ -206,16 +207,11 @@ def append_changes(warehouse: Warehouse, changes: CapturedChanges, loaded_at: st
     feed = changes.feed
     warehouse.execute(
         f"""
-        INSERT INTO landing.{feed.name} ({", ".join(change_log_columns(feed))})
+        INSERT INTO landing.{feed.name} ({", ".join(feed.change_log)})
         {change_log_rows(changes, loaded_at)}
             AND NOT EXISTS (SELECT 1 FROM landing.{feed.name} WHERE loaded_at = {loaded_at})
         """
     )
-
-
-def change_log_columns(feed: Feed) -> tuple[str, ...]:
-    """The columns of a feed's change log, in the order of `change_log_rows`."""
-    return ("loaded_at", "change_type", feed.key_column, "rows_for_key_count", *feed.columns)
 
 
 def keys_not_seen(changes: CapturedChanges) -> str:

@@ -75,10 +75,17 @@ def read_header(feed: Feed, path: Path, scan: FileScan) -> tuple[tuple[str, ...]
     names = [name.decode() for name in record.fields] if is_ended else []
     expected = {_folded(name): column for name, column in zip(feed.header, feed.columns, strict=True)}
     folded = [_folded(name) for name in names]
-    lacking = [name for name in expected if name not in folded]
-    if sorted([*folded, *lacking]) != sorted(expected) or any(expected[name] not in feed.optional for name in lacking):
+    if _missing_columns(feed, folded) or len(set(folded)) < len(folded) or not set(folded) <= set(expected):
         raise _wrong_header(feed, path, text, names, folded, set(expected))
     return tuple(expected[name] for name in folded), raw
+
+
+def _missing_columns(feed: Feed, folded: list[str]) -> list[str]:
+    return [
+        header
+        for header, column in zip(feed.header, feed.columns, strict=True)
+        if column not in feed.optional and _folded(header) not in folded
+    ]
 
 
 def _folded(name: str) -> str:
@@ -111,7 +118,7 @@ def _wrong_header(
     # Where the header is missing, line 1 is somebody's data.
     line = repr(text.strip())
     quotes, problems = [line], []
-    missing = [column.header for column in feed.declared if column.is_required and _folded(column.header) not in folded]
+    missing = _missing_columns(feed, folded)
     extra = [name for name in names if _folded(name) not in expected]
     twice = [name for name, count in Counter(folded).items() if count > 1 and name in expected]
     if missing:

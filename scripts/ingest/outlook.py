@@ -15,7 +15,7 @@ import duckdb
 
 from scripts.errors import BlockingAuditError, PipelineError, reason
 from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS, Feed
-from scripts.ingest.change_capture import CapturedChanges, change_log_columns, change_log_rows
+from scripts.ingest.change_capture import CapturedChanges, change_log_rows
 from scripts.sql import timestamp_literal
 from scripts.warehouse import LoadArea, Warehouse
 
@@ -124,7 +124,7 @@ class Outlook:
         )
 
     def _judge(self, judge: Judge, feed: Feed, changes: Sequence[CapturedChanges]) -> str:
-        columns = ", ".join(change_log_columns(feed))
+        columns = ", ".join(feed.change_log)
         rows = [
             f"SELECT {columns} FROM landing.{feed.name} "
             f"WHERE loaded_at IN (SELECT loaded_at FROM landing.load WHERE feed = '{feed.name}') {self._unseen(feed)}",

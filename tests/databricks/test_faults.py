@@ -22,7 +22,6 @@ from databricks import sql as databricks_sql
 
 from scripts.errors import DatabaseInUseError, FeedRefusedError, PipelineError
 from scripts.feeds import ACCOUNT, Feed
-from scripts.ingest.change_capture import change_log_columns
 from scripts.ingest.load import ingest
 from scripts.pipeline import cli
 from scripts.settings import PROJECT_ROOT, Allowed, databricks_of, load_settings
@@ -480,7 +479,7 @@ def at_statement(patch: pytest.MonkeyPatch, text: str, action: Callable[[], None
 def test_a_column_that_a_contract_has_more_comes_on_top_of_what_landed(desk: Desk) -> None:
     load = desk.write_next()
     desk.ingest()
-    before = ", ".join(column for column in change_log_columns(ACCOUNT) if column != "account_type")
+    before = ", ".join(column for column in ACCOUNT.change_log if column != "account_type")
     execute(
         desk.server,
         f"CREATE TABLE landing.without AS SELECT {before} FROM landing.account",

@@ -17,18 +17,12 @@ from scripts.settings import PROJECT_ROOT
 from tests.compare import assert_same_rows
 from tests.lab import copy_project, environment_of, stored_tables
 from tests.reference import Load, Reference
+from tests.variants import BRANCH
 
 FIRST_AT = datetime(2024, 1, 15, 2)
 CUSTOMERS = [("1", "Ana", "no"), ("2", "Bob", "yes")]
 ACCOUNTS = [("A1", "1", "100", "savings"), ("A2", "2", "20000", "savings"), ("A3", "2", "?", "savings")]
 HEADER = "AccountID,CustomerID,Balance,AccountType"
-BRANCH = """
-      - name: branch
-        physicalName: Branch
-        logicalType: string
-        required: false
-        description: Branch
-"""
 SQLMESH = Path(sys.executable).with_name("sqlmesh")
 COMPARED = ("snapshots.snap_account", "marts.account_summary", "marts.customer_profile")
 

@@ -263,18 +263,27 @@ def test_no_key_of_a_shifted_line_is_a_name_or_a_balance_in_the_report(base: Lab
     assert "Xxxxxxx" in written(base.folder)
 
 
+def project_with(folder: Path, model: str, old: str, new: str) -> Path:
+    """A copy of the project in which a model says something else."""
+    copy_project(folder / "project")
+    path = folder / "project" / "models" / f"{model}.sql"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    return folder / "project"
+
+
 class TestFailures:
     def test_a_model_that_fails_on_a_name_writes_it_nowhere(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        project = tmp_path / "project"
-        copy_project(project)
-        monkeypatch.setattr("scripts.project.transform.PROJECT_ROOT", project)
-        model = project / "models" / "snapshots" / "snap_customer.sql"
-        text = model.read_text(encoding="utf-8")
-        model.write_text(
-            text.replace("WHERE\n  reasons", "WHERE\n  CAST(customer_name AS INT) > 0 AND reasons"), encoding="utf-8"
+        project = project_with(
+            tmp_path,
+            "snapshots/snap_customer",
+            "WHERE\n  reasons",
+            "WHERE\n  CAST(customer_name AS INT) > 0 AND reasons",
         )
+        monkeypatch.setattr("scripts.project.transform.PROJECT_ROOT", project)
         send(tmp_path / "inputs")
         with environment_of(tmp_path):
             failed = CliRunner().invoke(cli, ["run", "--as-of", START.isoformat()], catch_exceptions=False)
@@ -294,14 +303,9 @@ class TestFailures:
     def test_a_rule_that_fails_on_a_name_takes_no_load_and_writes_it_nowhere(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        project = tmp_path / "project"
-        copy_project(project)
-        monkeypatch.setattr("scripts.project.transform.PROJECT_ROOT", project)
-        model = project / "models" / "staging" / "judged_customer.sql"
-        text = model.read_text(encoding="utf-8")
         rule = "WHEN NOT is_deleted_flag AND @is_absent(customer_name)"
-        assert rule in text
-        model.write_text(text.replace(rule, "WHEN CAST(customer_name AS INT) > 0"), encoding="utf-8")
+        project = project_with(tmp_path, "staging/judged_customer", rule, "WHEN CAST(customer_name AS INT) > 0")
+        monkeypatch.setattr("scripts.project.transform.PROJECT_ROOT", project)
         send(tmp_path / "inputs")
         with environment_of(tmp_path):
             failed = CliRunner().invoke(cli, ["run", "--as-of", START.isoformat()], catch_exceptions=False)

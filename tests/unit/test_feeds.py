@@ -12,16 +12,10 @@ from scripts.errors import FeedRefusedError, SettingsError
 from scripts.feeds import FEEDS, FOLDER, Feed, read_feeds
 from scripts.ingest.reader import read_feed
 from scripts.settings import PROJECT_ROOT
+from tests.variants import BRANCH
 from tools.external_models import external_models
 
 ACCOUNT = (FOLDER / "account.yaml").read_text(encoding="utf-8")
-BRANCH = """
-      - name: branch
-        physicalName: Branch
-        logicalType: string
-        required: false
-        description: Branch
-"""
 BREACHES = {
     "a word that is none": (
         ("logicalType: number", "logicalTyp: number"),
