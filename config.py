@@ -54,10 +54,18 @@ def databricks(target: DatabricksSettings) -> dict[str, Any]:
 
 
 def feed_variables() -> dict[str, Any]:
-    columns = {f"{feed.name}_columns": list(feed.columns) for feed in FEEDS}
-    descriptions = {f"{feed.name}_descriptions": list(feed.descriptions) for feed in FEEDS}
     feeds = [{"feed": f.name, "columns": list(f.columns), "descriptions": list(f.descriptions)} for f in FEEDS]
-    return {"feeds": feeds, **columns, **descriptions}
+    of_feeds: dict[str, Any] = {}
+    for feed in FEEDS:
+        of_feeds |= {
+            f"{feed.name}_columns": list(feed.columns),
+            f"{feed.name}_descriptions": list(feed.descriptions),
+            f"{feed.name}_attributes": [column.name for column in feed.attributes],
+            f"{feed.name}_attribute_descriptions": [column.description for column in feed.attributes],
+            f"{feed.name}_stripped": list(feed.stripped),
+            f"{feed.name}_separators": list(feed.format.separators),
+        }
+    return {"feeds": feeds, **of_feeds}
 
 
 def gateways(settings: Settings) -> dict[str, Any]:
@@ -106,6 +114,7 @@ config = Config.model_validate(
                 "layerinname",
                 "ownedandtagged",
                 "readslayerbefore",
+                "seedfitsitstypes",
                 "snakecase",
                 "suffixmatchestype",
             ],

@@ -49,6 +49,22 @@ def absent(text: exp.Expr) -> exp.Expr:
     return _one_of(text, *ABSENT_WORDS)
 
 
+def without_leading_zeros(text: exp.Expr) -> exp.Expr:
+    """`text` without the zeros at its beginning; one stays where there is nothing else."""
+    rest = exp.Trim(this=text, expression=exp.Literal.string("0"), position="LEADING")
+    return exp.case().when(rest.eq(""), exp.Literal.string("0")).else_(rest.copy())
+
+
+def plain_amount(text: exp.Expr, decimal: str = ".", thousands: str = "") -> exp.Expr:
+    """`text` as digits with a decimal point and no other separator; NULL where it is no amount written with these."""
+    whole = f"[0-9]+|[0-9]{{1,3}}(?:[{thousands}][0-9]{{3}})+" if thousands else "[0-9]+"
+    plain = cleaned(text)
+    for separator, meant in ((thousands, ""), (decimal, ".")):
+        if separator not in ("", meant):
+            plain = exp.func("REPLACE", plain, exp.Literal.string(separator), exp.Literal.string(meant))
+    return exp.case().when(of_form(text, f"[+-]?(?:{whole})(?:[{decimal}][0-9]+)?"), plain)
+
+
 @macro()
 def clean(evaluator: MacroEvaluator, text: exp.Expr) -> exp.Expr:
     """`text` without leading and trailing white space."""

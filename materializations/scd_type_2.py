@@ -66,8 +66,8 @@ class HistoryColumns:
             kind.valid_to_name.name,
         }
         content = tuple(c for c in stored if c not in managed)
-        if isinstance(kind, SCDType2ByColumnKind) and not isinstance(kind.columns, exp.Star):
-            content = tuple(column.name for column in kind.columns)
+        if isinstance(kind, SCDType2ByColumnKind) and "*" not in (listed := _names(kind.columns)):
+            content = listed
         return cls(keys, content, stored, kind.updated_at_name.name, kind.valid_from_name.name, kind.valid_to_name.name)
 
 
@@ -216,6 +216,10 @@ def tells_removals(model: Model) -> bool:
 
 def _quoted(name: str) -> str:
     return exp.to_identifier(name, quoted=True).sql(dialect="duckdb")
+
+
+def _names(columns: exp.Star | list[exp.Expr]) -> tuple[str, ...]:
+    return tuple(column.name for column in (columns if isinstance(columns, list) else [columns]))
 
 
 def _equal(names: t.Iterable[str], left: str, right: str) -> str:

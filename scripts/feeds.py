@@ -3,25 +3,103 @@
 Read of a contract are, of its one `schema`, `name` (of the feed, and of its change log `landing.<name>`) and
 `physicalName` (of the file); of each of the `properties` `name` (of the column in the change log), `physicalName` (in
 the header, exactly as sent), `logicalType` (`number` holds an amount; all is kept as text), `required` (a file may lack
-a column that is not, whose fields are empty then), `primaryKey` (the column that identifies a row) and `description`.
-The rest is for people and other tools.
+a column that is not, whose fields are empty then), `primaryKey` (the column that identifies a row), `description` and
+`logicalTypeOptions.pattern` (a regular expression that the whole value has to match, white space around it aside).
+What the standard has no word for is in `customProperties`, of the schema (`FileFormat`) and of a column
+(`ColumnOptions`). The rest is for people and other tools.
 """
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import duckdb
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from scripts.errors import SettingsError
+from scripts.errors import SettingsError, first_line
 
 FOLDER = Path(__file__).resolve().parent.parent / "feeds"
 
 _Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$")]
+_Position = Annotated[int, Field(ge=1)]
+
+
+def _by_name(listed: Any) -> Any:
+    """`customProperties` as a mapping: the standard lists them, each with `property` and `value`."""
+    try:
+        return {one["property"]: one["value"] for one in listed}
+    except (TypeError, KeyError):
+        raise ValueError("a list of entries with `property` and `value` is needed") from None
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
+
+
+class ControlRecord(_Declared):
+    """The last record of a file, which says what the file holds; positions of its fields count from 1.
+
+    Attributes:
+        marker: Its first field, by which it is known.
+        record_count: Position of the number of data records: without header and control record.
+        sum: Position of the sum of the column `sum_of`, written as the amounts are.
+    """
+
+    marker: str = Field(min_length=1)
+    record_count: _Position
+    sum: _Position | None = None
+    sum_of: str | None = None
+
+
+class FileFormat(_Declared):
+    """How the file is written, where that differs from CSV as RFC 4180 has it.
+
+    Attributes:
+        delimiter: Character between the fields.
+        escape: A character before a quote, a delimiter or itself that takes its meaning away; '' for none.
+        encoding: As FEED_ENCODING has it, which holds for feeds that declare none.
+        decimal_separator: Of amounts.
+        thousands_separator: Of amounts, which may leave it out; '' for none.
+        control_record: None where there is none.
+    """
+
+    delimiter: Literal[",", ";", "\t", "|"] = ","
+    escape: Literal["", "\\"] = ""
+    encoding: Literal["", "utf-8", "utf-16", "cp1252", "latin-1"] = ""
+    decimal_separator: Literal[".", ","] = "."
+    thousands_separator: Literal["", ".", ",", " ", "'"] = ""
+    control_record: ControlRecord | None = None
+
+    @property
+    def separators(self) -> tuple[str, str]:
+        """Of amounts: that of decimals, that of thousands."""
+        return self.decimal_separator, self.thousands_separator
+
+
+class ColumnOptions(_Declared):
+    """What is declared of a column that the standard has no word for.
+
+    Attributes:
+        history: Its text is part of history: snapshots, events, and what the marts choose of it.
+        leading_zeros: Of an id: kept (for the rules of validity to judge), taken off, or a reason to reject the line.
+        three_decimals: An amount with exactly three decimals is meant as such: without a word it is a warning, for
+            15.000 is fifteen thousand in half of Europe.
+    """
+
+    history: bool = False
+    leading_zeros: Literal["keep", "strip", "refuse"] = "keep"
+    three_decimals: bool = False
+
+
+class _TypeOptions(BaseModel):
+    pattern: str | None = None
 
 
 class Column(BaseModel):
@@ -35,12 +113,22 @@ class Column(BaseModel):
     description: str = Field(min_length=1)
     is_required: bool = Field(alias="required")
     is_key: bool = Field(alias="primaryKey", default=False)
+    type_options: _TypeOptions = Field(alias="logicalTypeOptions", default=_TypeOptions())
+    options: Annotated[ColumnOptions, BeforeValidator(_by_name)] = Field(
+        alias="customProperties", default=ColumnOptions()
+    )
+
+    @property
+    def pattern(self) -> str | None:
+        """What its values have to match, white space around them aside."""
+        return self.type_options.pattern
 
 
 class _Schema(BaseModel):
     name: _Name
     file_name: str = Field(alias="physicalName", min_length=1)
     properties: tuple[Column, ...] = Field(min_length=1)
+    format: Annotated[FileFormat, BeforeValidator(_by_name)] = Field(alias="customProperties", default=FileFormat())
 
 
 class _Contract(BaseModel):
@@ -56,11 +144,13 @@ class Feed:
         name: Name of the feed; also of its change log (`landing.<name>`).
         file_name: File in the inputs folder.
         declared: Its columns, in the order sent.
+        format: How the file is written.
     """
 
     name: str
     file_name: str
     declared: tuple[Column, ...]
+    format: FileFormat
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -86,6 +176,29 @@ class Feed:
     def amounts(self) -> tuple[str, ...]:
         """Those of `columns` that hold amounts."""
         return tuple(column.name for column in self.declared if column.type == "number")
+
+    def reading(self, encoding: str) -> str:
+        """How a file is read: the encoding, and what the contract says of it that is not as usual.
+
+        Args:
+            encoding: Of feeds that declare none.
+        """
+        said = self.format.model_dump(by_alias=True, exclude_defaults=True)
+        encoding = said.pop("encoding", encoding)
+        for column in self.declared:
+            if column.pattern or column.options.leading_zeros != "keep":
+                said[column.name] = [column.pattern, column.options.leading_zeros]
+        return f"{encoding} {json.dumps(said)}" if said else encoding
+
+    @property
+    def attributes(self) -> tuple[Column, ...]:
+        """The columns that history takes over as text."""
+        return tuple(column for column in self.declared if column.options.history)
+
+    @property
+    def stripped(self) -> tuple[str, ...]:
+        """Those of `columns` whose leading zeros are taken off."""
+        return tuple(column.name for column in self.declared if column.options.leading_zeros == "strip")
 
     @property
     def key(self) -> str:
@@ -118,6 +231,9 @@ def read_feeds(folder: Path) -> tuple[Feed, ...]:
     feeds = tuple(sorted(map(_read_contract, sorted(folder.glob("*.yaml"))), key=lambda feed: feed.file_name))
     if not feeds:
         raise SettingsError(f"{folder} declares no feed.")
+    for name, count in Counter(column.name for feed in feeds for column in feed.attributes).items():
+        if count > 1:
+            raise SettingsError(f"{folder}: two feeds have a column {name} with `history`: rename one of them.")
     return feeds
 
 
@@ -131,7 +247,7 @@ def _read_contract(path: Path) -> Feed:
         raise SettingsError(f"{place} is no YAML: {error}") from None
     (table,) = contract.tables
     _check(place, table, path.stem)
-    return Feed(table.name, table.file_name, table.properties)
+    return Feed(table.name, table.file_name, table.properties, table.format)
 
 
 def _breach(error: Any) -> str:
@@ -144,7 +260,20 @@ def _check(place: str, table: _Schema, stem: str) -> None:
         raise SettingsError(f"{place} declares the feed {table.name}: name the file {table.name}.yaml.")
     if len(keys) != 1 or not keys[0].is_required:
         raise SettingsError(f"{place}: one column is the primaryKey, and that one is required.")
-    reserved = Feed(table.name, table.file_name, ()).change_log
+    written = table.format
+    control = written.control_record
+    if control and (control.sum is None) != (control.sum_of is None):
+        raise SettingsError(f"{place}: a controlRecord has sum and sumOf, or neither.")
+    if control and control.sum_of and control.sum_of not in [c.name for c in table.properties if c.type == "number"]:
+        raise SettingsError(f"{place}: the controlRecord's sumOf, {control.sum_of}, is no column of type number.")
+    if written.decimal_separator == written.thousands_separator:
+        raise SettingsError(f"{place}: decimalSeparator and thousandsSeparator are both {written.decimal_separator}.")
+    for column in table.properties:
+        try:
+            duckdb.execute("SELECT regexp_full_match('', $1)", [column.pattern or ""])
+        except duckdb.Error as error:
+            raise SettingsError(f"{place}: the pattern of {column.name}: {first_line(error)}") from None
+    reserved = Feed(table.name, table.file_name, (), written).change_log
     names = [column.name for column in table.properties]
     headers = [column.header.casefold() for column in table.properties]
     for name in names:

@@ -46,6 +46,7 @@ WITH customer_moment AS (
     customer_id,
     balance_amount,
     account_type,
+    @attributes(@account_attributes, @account_attribute_descriptions),
     FALSE AS is_account_gone,
     valid_from_at AS event_at
   FROM snapshots.snap_account
@@ -57,6 +58,7 @@ WITH customer_moment AS (
     customer_id,
     balance_amount,
     account_type,
+    @attributes(@account_attributes, @account_attribute_descriptions),
     TRUE AS is_account_gone,
     valid_to_at AS event_at
   FROM snapshots.snap_account
@@ -68,6 +70,7 @@ WITH customer_moment AS (
     account.customer_id,
     account.balance_amount,
     account.account_type,
+    @attributes(@account_attributes, @account_attribute_descriptions, account),
     FALSE AS is_account_gone,
     customer_moment.moment_at AS event_at
   FROM customer_moment
@@ -88,8 +91,10 @@ SELECT
   moment.customer_id::BIGINT, /* Customer that the account belongs to */
   moment.balance_amount::DECIMAL(18, 2), /* Balance */
   moment.account_type::TEXT, /* savings or checking */
+  @attributes(@account_attributes, @account_attribute_descriptions, moment),
   customer.customer_name::TEXT, /* Name of the customer; NULL while the customer is not known */
   customer.has_loan_flag::BOOLEAN, /* Whether the customer has a loan; NULL while the customer is not known */
+  @attributes(@customer_attributes, @customer_attribute_descriptions, customer),
   previous.customer_id::BIGINT AS previous_customer_id, /* Owner before, where the event replaced a version of the account */
   previous.account_type::TEXT AS previous_account_type, /* Type before, where the event replaced a version of the account */
   CASE

@@ -46,8 +46,10 @@ SELECT
   customer_id::BIGINT, /* Customer that the account belongs to */
   balance_amount::DECIMAL(18, 2), /* Balance */
   account_type::TEXT, /* savings, or checking on the event that took it out of savings */
+  @attributes(@account_attributes, @account_attribute_descriptions),
   customer_name::TEXT, /* Name of the customer; NULL while the customer is not known */
   has_loan_flag::BOOLEAN, /* Whether the customer has a loan; NULL while the customer is not known */
+  @attributes(@customer_attributes, @customer_attribute_descriptions),
   previous_customer_id::BIGINT, /* Owner before, where the event replaced a version of the account */
   previous_account_type::TEXT, /* Type before, where the event replaced a version of the account */
   event_status::TEXT, /* active, account_gone, customer_unknown or customer_gone */

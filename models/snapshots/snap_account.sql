@@ -3,7 +3,7 @@ MODEL (
   name snapshots.snap_account,
   kind SCD_TYPE_2_BY_COLUMN (
     unique_key account_id,
-    columns (customer_id, balance_amount, account_type),
+    columns *,
     updated_at_name loaded_at,
     valid_from_name valid_from_at,
     valid_to_name valid_to_at,
@@ -45,6 +45,7 @@ SELECT
   customer_id::BIGINT, /* Customer that the account belongs to */
   balance_amount::DECIMAL(18, 2), /* Balance */
   account_type::TEXT, /* savings or checking */
+  @attributes(@account_attributes, @account_attribute_descriptions),
   is_deleted_flag::BOOLEAN, /* The version ended because the account left the feed */
   loaded_at::TIMESTAMP /* Load that opened the version */
 FROM staging.judged_account

@@ -40,6 +40,7 @@ SELECT
   customer_id::BIGINT, /* Customer id */
   customer_name::TEXT, /* Name */
   has_loan_flag::BOOLEAN, /* Whether the customer has a loan */
+  @attributes(@customer_attributes, @customer_attribute_descriptions),
   is_deleted_flag::BOOLEAN, /* The version ended because the customer left the feed */
   loaded_at::TIMESTAMP /* Load that opened the version */
 FROM staging.judged_customer

@@ -8,6 +8,9 @@ MODEL (
   ),
   grain @whole_row,
   tags (source, @feed),
+  ignored_rules (
+    nomissingunittest
+  ),
   audits (
     not_null(columns := (loaded_at, @key)),
     accepted_values("column" := change_type, is_in := ('new', 'changed', 'gone'))

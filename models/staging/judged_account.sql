@@ -37,14 +37,16 @@ WITH received AS (
   SELECT
     *,
     change_type = 'gone' AS is_deleted_flag,
-    LTRIM(@clean(balance), '+-') AS unsigned_text
+    @identifier(customer_id, @account_stripped) AS customer_text,
+    @amount_text(balance, @account_separators) AS balance_text
   FROM source.src_account
   WHERE
     loaded_at BETWEEN @start_ts AND @end_ts
 ), measured AS (
   SELECT
     *,
-    STRPOS(unsigned_text || '.', '.') - 1 AS whole_digits_count
+    LTRIM(balance_text, '+-') AS unsigned_text,
+    STRPOS(LTRIM(balance_text, '+-') || '.', '.') - 1 AS whole_digits_count
   FROM received
 ), truncated AS (
   SELECT
@@ -67,7 +69,7 @@ SELECT
   is_deleted_flag::BOOLEAN, /* The key left the feed with this load */
   account_key::TEXT, /* Trimmed account id */
   @as_received(@account_columns, @account_descriptions, output_prefix := received_),
-  TRY_CAST(@clean(customer_id) AS BIGINT)::BIGINT AS customer_id, /* Customer id; NULL where it is not a number */
+  TRY_CAST(customer_text AS BIGINT)::BIGINT AS customer_id, /* Customer id; NULL where it is not a number */
   balance_amount::DECIMAL(18, 2), /* Balance, rounded half up to cents */
   CASE
     WHEN @is_one_of(account_type, 'savings')
@@ -75,6 +77,7 @@ SELECT
     WHEN @is_one_of(account_type, 'checking')
     THEN 'checking'
   END::TEXT AS account_type, /* savings or checking; NULL where it is neither */
+  @attributes_received(@account_attributes, @account_attribute_descriptions),
   @all_reasons(
     CASE
       WHEN @is_absent(account_key)
@@ -87,7 +90,7 @@ SELECT
       THEN NULL
       WHEN @is_absent(customer_id)
       THEN 'customer_id_missing'
-      WHEN NOT @is_customer_id(customer_id)
+      WHEN NOT @is_customer_id(customer_text)
       THEN 'customer_id_invalid'
     END,
     CASE
@@ -95,9 +98,9 @@ SELECT
       THEN NULL
       WHEN @is_absent(balance)
       THEN 'balance_missing'
-      WHEN NOT @has_form(balance, '[+-]?[0-9]+([.][0-9]+)?')
+      WHEN balance_text IS NULL
       THEN 'balance_invalid'
-      WHEN @has_form(balance, '-[0.]*[1-9][0-9.]*')
+      WHEN @has_form(balance_text, '-[0.]*[1-9][0-9.]*')
       THEN 'balance_negative'
       WHEN whole_digits_count > 16 OR balance_amount IS NULL
       THEN 'balance_too_large'

@@ -52,6 +52,7 @@ SELECT
     WHEN @is_one_of(has_loan, 'no', 'n', 'false', '0') OR @is_absent(has_loan)
     THEN FALSE
   END::BOOLEAN AS has_loan_flag, /* Whether the customer has a loan; NULL where the word is unknown */
+  @attributes_received(@customer_attributes, @customer_attribute_descriptions),
   @all_reasons(
     CASE
       WHEN @is_absent(customer_key)

@@ -8,9 +8,7 @@ MODEL (
   ),
   grain @whole_row,
   tags (staging, quarantine, @feed),
-  ignored_rules (
-    nomissingaudits
-  )
+  ignored_rules (nomissingaudits, nomissingunittest)
 );
 
 SELECT

@@ -20,6 +20,7 @@ SELECT
   customer_id::BIGINT, /* Customer that the account belongs to; NULL on a removal */
   balance_amount::DECIMAL(18, 2), /* Balance; NULL on a removal */
   account_type::TEXT, /* savings or checking; NULL on a removal */
+  @attributes(@account_attributes, @account_attribute_descriptions),
   is_deleted_flag::BOOLEAN, /* The account left the feed with this load */
   loaded_at::TIMESTAMP /* Time of the load (UTC) */
 FROM staging.judged_account

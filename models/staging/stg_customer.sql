@@ -16,6 +16,7 @@ SELECT
   customer_id::BIGINT, /* Customer id */
   customer_name::TEXT, /* Name, trimmed; NULL on a removal */
   has_loan_flag::BOOLEAN, /* Whether the customer has a loan; NULL on a removal */
+  @attributes(@customer_attributes, @customer_attribute_descriptions),
   is_deleted_flag::BOOLEAN, /* The customer left the feed with this load */
   loaded_at::TIMESTAMP /* Time of the load (UTC) */
 FROM staging.judged_customer

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from macros.text import cleaned
+from macros.text import cleaned, without_leading_zeros
 from scripts.feeds import Feed
 from scripts.warehouse import LoadArea, Warehouse
 
@@ -111,10 +111,13 @@ def capture_changes(
         f"differing_{feed.name}",
         f"""
         WITH differing AS (
-            SELECT DISTINCT COALESCE(known.{key}, {_trimmed(feed.key, "file")}) AS {key}
+            SELECT DISTINCT COALESCE(known.{key}, {_key(feed)}) AS {key}
             FROM {received} AS file
             FULL JOIN {known} AS known ON {" AND ".join(f"known.{name} = file.{name}" for name in feed.columns)}
             WHERE known.{key} IS NULL OR file.{feed.key} IS NULL
+            -- Rows of a key that differ no more: they did in a column that the contract has lost.
+            UNION
+            SELECT {key} FROM {known} WHERE rows_for_key_count > 1 GROUP BY {key}, {columns} HAVING COUNT(*) > 1
         )
         SELECT {key}, {key} IN (SELECT {key} FROM {known}) AS is_known, {is_rejected} AS is_rejected
         FROM differing
@@ -125,7 +128,7 @@ def capture_changes(
         f"""
         WITH present AS (
             SELECT {key}, {columns}, COUNT(*) AS copies_count
-            FROM (SELECT {_trimmed(feed.key, "file")} AS {key}, {columns} FROM {received} AS file) AS keyed
+            FROM (SELECT {_key(feed)} AS {key}, {columns} FROM {received} AS file) AS keyed
             WHERE {key} IN (SELECT {key} FROM {differing})
             GROUP BY {key}, {columns}
         )
@@ -151,7 +154,7 @@ def count_changes(warehouse: Warehouse, changes: CapturedChanges) -> ChangeCount
             (SELECT COUNT(*) FROM {changes.known} AS equal WHERE {is_equal}),
             (
                 SELECT COUNT(*)
-                FROM (SELECT {_trimmed(changes.feed.key, "file")} AS {key} FROM {changes.received} AS file) AS equal
+                FROM (SELECT {_key(changes.feed)} AS {key} FROM {changes.received} AS file) AS equal
                 WHERE {is_equal}
             ),
             (
@@ -225,5 +228,6 @@ def keys_not_seen(changes: CapturedChanges) -> str:
         """
 
 
-def _trimmed(column: str, table: str) -> str:
-    return cleaned(exp.column(column, table)).sql(dialect="duckdb")
+def _key(feed: Feed) -> str:
+    key = cleaned(exp.column(feed.key, "file"))
+    return (without_leading_zeros(key) if feed.key in feed.stripped else key).sql(dialect="duckdb")

@@ -9,7 +9,7 @@ from pathlib import Path
 from scripts.errors import FeedRefusedError
 from scripts.feeds import Feed
 from scripts.ingest.reader_scan import FileScan
-from scripts.ingest.reader_split import Record, read_record
+from scripts.ingest.reader_split import Grammar, Record, read_record
 from scripts.sql import PATTERN_CHARACTERS
 
 _LISTED_FILES = 20
@@ -19,7 +19,7 @@ _OTHER_FORMATS = {
     b"PK\x03\x04": "a ZIP archive or an Excel workbook",
     b"PAR1": "a Parquet file",
 }
-_OTHER_DELIMITERS = {";": "a semicolon (;)", "\t": "a tab", "|": "a vertical bar (|)"}
+_DELIMITERS = {",": "a comma (,)", ";": "a semicolon (;)", "\t": "a tab", "|": "a vertical bar (|)"}
 
 
 def check_file(feed: Feed, path: Path) -> None:
@@ -68,7 +68,8 @@ def read_header(feed: Feed, path: Path, scan: FileScan) -> tuple[tuple[str, ...]
     Raises:
         FeedRefusedError: line 1 does not name each column of the contract once, but for optional ones, and no others.
     """
-    record = read_record(scan.head, 0, len(feed.header)) if scan.head else Record(0, 0)
+    grammar = Grammar(len(feed.header), feed.format.delimiter, feed.format.escape)
+    record = read_record(scan.head, 0, grammar) if scan.head else Record(0, 0)
     is_ended = record.next_position < len(scan.head) or len(scan.head) == scan.counts.total
     raw = scan.head[: record.next_position]
     text = raw.decode("utf-8", "ignore")
@@ -95,7 +96,7 @@ def _folded(name: str) -> str:
 def _wrong_header(
     feed: Feed, path: Path, text: str, names: list[str], folded: list[str], expected: set[str]
 ) -> FeedRefusedError:
-    agreed = ",".join(feed.header)
+    agreed = feed.format.delimiter.join(feed.header)
     place = f"{path}, line 1"
     if not text.strip():
         return FeedRefusedError(f"{place} is blank. The header has to stand there: {agreed}.")
@@ -104,11 +105,12 @@ def _wrong_header(
             f"{place} holds NUL characters: the file looks like UTF-16. Have it sent as UTF-8, or set "
             f"FEED_ENCODING=utf-16. The header has to be: {agreed}."
         )
-    for delimiter, spoken in _OTHER_DELIMITERS.items():
+    for delimiter, spoken in _DELIMITERS.items():
         parts = {_folded(part.strip().strip('"')) for part in text.split(delimiter)}
-        if len(parts) > 1 and parts & expected and not expected & set(folded):
+        if delimiter != feed.format.delimiter and len(parts) > 1 and parts & expected and not expected & set(folded):
             return FeedRefusedError(
-                f"{place}: the columns are separated by {spoken}, not by a comma. Have it sent as: {agreed}."
+                f"{place}: the columns are separated by {spoken}, not by {_DELIMITERS[feed.format.delimiter]}. Have it "
+                f"sent as: {agreed}. Or declare the `delimiter` in feeds/{feed.name}.yaml."
             )
     if not names:
         return FeedRefusedError(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlglot import exp
 
-from macros.text import absent, of_form
+from macros.text import absent, of_form, plain_amount
 from scripts.errors import FeedRefusedError
 from scripts.feeds import ACCOUNT, CUSTOMER, Feed
 from scripts.ingest.change_capture import CapturedChanges, ChangeCounts
@@ -156,5 +156,7 @@ def _shares_without_value(warehouse: Warehouse, changes: CapturedChanges) -> lis
 
 def _is_without_value(feed: Feed, column: str) -> str:
     text = exp.column(column)
-    condition = exp.or_(absent(text), of_form(text, "[+-]?0+([.]0+)?")) if column in feed.amounts else absent(text)
+    condition = absent(text)
+    if column in feed.amounts:
+        condition = exp.or_(condition, of_form(plain_amount(text, *feed.format.separators), "[+-]?0+([.]0+)?"))
     return condition.sql(dialect="duckdb")

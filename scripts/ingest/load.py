@@ -200,7 +200,7 @@ def _resent(warehouse: Warehouse, settings: Settings, feed: Feed) -> FeedLoad | 
     if not last or not path.is_file():
         return None
     known = FeedLoad(*last[0])
-    return known if (sha256_of(path), settings.feed_encoding) == (known.sha256, known.encoding) else None
+    return known if (sha256_of(path), feed.reading(settings.feed_encoding)) == (known.sha256, known.encoding) else None
 
 
 def _prepare_resent_file(
@@ -280,7 +280,7 @@ def _prepare_file(
         unchanged_count=counts.unchanged_count,
         duplicate_count=counts.duplicate_count,
         rejected_count=parsed.rejected_count,
-        encoding=settings.feed_encoding,
+        encoding=feed.reading(settings.feed_encoding),
     )
 
     def append() -> None:

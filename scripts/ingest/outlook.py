@@ -64,10 +64,12 @@ class Outlook:
         """
         self._warehouse, self._area, self._loaded_at = warehouse, area, loaded_at
         self._has_history = _has_history(warehouse)
-        self._judged = {feed.name: self._judge(judge, feed, changes) for feed in FEEDS}
+        self._judged = {feed.name: self._judge(judge, feed, changes) for feed in self._feeds(changes)}
 
     def reasons(self, feed: Feed) -> tuple[int, Counter[str]]:
         """The load's new and changed rows of a feed, and how many of them break each rule."""
+        if feed.name not in self._judged:
+            return 0, Counter()
         rows = self._warehouse.fetch(
             f"SELECT reasons, COUNT(*) FROM {self._judged[feed.name]} "
             f"WHERE loaded_at = {self._loaded_at} AND NOT is_deleted_flag GROUP BY reasons"
@@ -123,18 +125,22 @@ class Outlook:
             },
         )
 
+    @staticmethod
+    def _feeds(changes: Sequence[CapturedChanges]) -> list[Feed]:
+        """Those on which a place in the marts rests, and those of which the load brings something."""
+        return [feed for feed in FEEDS if feed.name in _HELD_COLUMNS or feed in [one.feed for one in changes]]
+
     def _judge(self, judge: Judge, feed: Feed, changes: Sequence[CapturedChanges]) -> str:
-        columns = ", ".join(feed.change_log)
-        rows = [
-            f"SELECT {columns} FROM landing.{feed.name} "
-            f"WHERE loaded_at IN (SELECT loaded_at FROM landing.load WHERE feed = '{feed.name}') {self._unseen(feed)}",
-            *(change_log_rows(captured, self._loaded_at) for captured in changes if captured.feed == feed),
-        ]
-        key, *others = _HELD_COLUMNS[feed.name]
-        # A valid key is its own text.
-        held = ", ".join((f"{feed.key_column} AS {key}" if feed == ACCOUNT else key, *others))
+        rows = [change_log_rows(captured, self._loaded_at) for captured in changes if captured.feed == feed]
+        held: tuple[str, ...] = ()
+        if feed.name in _HELD_COLUMNS:
+            rows.append(self._unseen(feed))
+            key, *others = _HELD_COLUMNS[feed.name]
+            # A valid key is its own text.
+            held = (f"{feed.key_column} AS {key}" if feed == ACCOUNT else key, *others)
         judged = judge(feed, " UNION ALL ".join(rows))
-        query = f"SELECT loaded_at, is_deleted_flag, reasons, {held} FROM ({judged}) AS judged"
+        columns = ", ".join(("loaded_at", "is_deleted_flag", "reasons", *held))
+        query = f"SELECT {columns} FROM ({judged}) AS judged"
         try:
             return self._area.scratch(f"judged_{feed.name}", query)
         except (duckdb.Error, PipelineError) as error:
@@ -143,12 +149,17 @@ class Outlook:
             ) from error
 
     def _unseen(self, feed: Feed) -> str:
+        """The query of the rows of committed loads that history has not seen."""
+        rows = (
+            f"SELECT {', '.join(feed.change_log)} FROM landing.{feed.name} "
+            f"WHERE loaded_at IN (SELECT loaded_at FROM landing.load WHERE feed = '{feed.name}')"
+        )
         if not self._has_history:
-            return ""
+            return rows
         ((seen,),) = self._warehouse.fetch(
             f"SELECT MAX(COALESCE(valid_to_at, valid_from_at)) FROM snapshots.snap_{feed.name}"
         )
-        return f"AND loaded_at > {timestamp_literal(seen)}" if seen else ""
+        return f"{rows} AND loaded_at > {timestamp_literal(seen)}" if seen else rows
 
     def _held(self, feed: Feed) -> str:
         """The query of what holds of a feed before the load."""
@@ -219,7 +230,7 @@ class Outlook:
 def _has_history(warehouse: Warehouse) -> bool:
     """Whether the snapshots can be read: before the first plan, or after a loss, all that is known is the log."""
     with suppress(duckdb.Error, PipelineError):
-        for feed in FEEDS:
-            warehouse.fetch(f"SELECT 1 FROM snapshots.snap_{feed.name} LIMIT 0")
+        for name in _HELD_COLUMNS:
+            warehouse.fetch(f"SELECT 1 FROM snapshots.snap_{name} LIMIT 0")
         return True
     return False

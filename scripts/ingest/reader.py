@@ -10,19 +10,28 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 import duckdb
+from sqlglot import exp
 
-from macros.text import ABSENT_WORDS, WHITE_SPACE_CODE_POINTS
+from macros.text import ABSENT_WORDS, WHITE_SPACE_CODE_POINTS, absent, cleaned
 from scripts.errors import FeedRefusedError, first_line
 from scripts.feeds import Feed
 from scripts.ingest.contract import check_file, read_header
-from scripts.ingest.reader_scan import BYTE_ORDER_MARK, ByteCounter, ByteCounts, encoding_name, scan_file
-from scripts.ingest.reader_split import MAX_RECORD_BYTES, READ_BYTES, DamagedRecord, has_plain_lines_only, split_damaged
+from scripts.ingest.control_record import check_claims, take_off_control_record
+from scripts.ingest.reader_scan import BYTE_ORDER_MARK, ByteCounter, ByteCounts, FileScan, encoding_name, scan_file
+from scripts.ingest.reader_split import (
+    MAX_RECORD_BYTES,
+    READ_BYTES,
+    DamagedRecord,
+    Grammar,
+    has_plain_lines_only,
+    split_damaged,
+)
 from scripts.sql import path_literal, text_literal
 
 BUFFER_BYTES = 16 * MAX_RECORD_BYTES
@@ -30,7 +39,6 @@ BUFFER_BYTES = 16 * MAX_RECORD_BYTES
 
 _REJECT_BATCH = 5_000
 _WHITE_SPACE = "".join(map(chr, WHITE_SPACE_CODE_POINTS))
-_SPECIAL = ("','", "'\"'", "chr(10)", "chr(13)")
 _SHOWN_REJECTS = 3
 _SHOWN_CHARACTERS = 80
 _UNPARSED = (duckdb.InvalidInputException, duckdb.NotImplementedException, duckdb.IOException)
@@ -46,7 +54,8 @@ class ParsedFeed:
         rows_read_count: Rows of `rows_table`; `rejected_count`: rows of `rejects_table`.
         rows_table: Table with the feed's columns, VARCHAR, text exactly as received, an empty field ''.
         rejects_table: Table: line_number BIGINT (where the record starts; the header is line 1), reason
-            VARCHAR (too_few_fields, too_many_fields, broken_quoting, line_too_long), detail VARCHAR, raw_text VARCHAR,
+            VARCHAR (too_few_fields, too_many_fields, broken_quoting, line_too_long, wrong_form), detail VARCHAR,
+            raw_text VARCHAR,
             record_key VARCHAR (the trimmed key of the record, NULL where it can't be told).
         untold_key_count: Rows of `rejects_table` without a key.
     """
@@ -77,8 +86,8 @@ class _Tally:
     empty_lines: int
 
     def accounts_for(self, text: ByteCounts, field_count: int) -> bool:
-        """True if these rows hold all that a text with these counts holds: each byte of content, each comma and each
-        line end is either in a value or is the markup of exactly this number of rows."""
+        """True if these rows hold all that a text with these counts holds: each byte of content, each delimiter and
+        each line end is either in a value or is the markup of exactly this number of rows."""
         content = self.total - self.delimiters - self.quotes - self.line_feeds - self.carriage_returns
         blank_lines = text.empty_lines - self.empty_lines
         return (
@@ -120,13 +129,13 @@ def read_feed(
     the counts show that it did, the file is parsed once more, on one thread.
 
     Args:
-        encoding: utf-8, utf-16, cp1252 or latin-1.
+        encoding: utf-8, utf-16, cp1252 or latin-1; of a feed that declares none.
         max_rejected_share: Refuse the file when more than this share of its data lines is damaged, 0 to 1.
 
     Raises:
         FeedRefusedError: the file breaks the contract; the two tables do not exist then.
     """
-    codec = encoding_name(encoding)
+    codec = encoding_name(feed.format.encoding or encoding)
     path = path.absolute()
     check_file(feed, path)
     rows_table, rejects_table = f"received_{feed.name}", f"rejected_{feed.name}"
@@ -160,9 +169,10 @@ def _read(
 ) -> ParsedFeed:
     _drop(connection, rows_table, rejects_table)
     before = path.stat()
-    scan = scan_file(path, codec, folder / "text.csv")
+    scan = scan_file(path, codec, feed.format.delimiter, folder / "text.csv")
+    scan, claims = take_off_control_record(feed, path, scan, folder / "text.csv")
     columns, header = read_header(feed, path, scan)
-    header_counter = ByteCounter()
+    header_counter = ByteCounter(feed.format.delimiter)
     header_counter.add(header)
     data = scan.counts - header_counter.counts
     if data.lines == data.empty_lines:
@@ -172,29 +182,21 @@ def _read(
         f"CREATE TABLE {rejects_table} "
         "(line_number BIGINT, reason VARCHAR, detail VARCHAR, raw_text VARCHAR, record_key VARCHAR)"
     )
-    first_line = header_counter.counts.line_ends + 1
-    with scan.text_path.open("rb") as source:
-        data_offset = scan.text_offset + len(header)
-        source.seek(data_offset)
-        if _has_like_line_ends(scan.counts) and first_line == 2 and has_plain_lines_only(source, len(columns)):
-            text = _SoundText(scan.text_path, data, skipped_lines=1)
-        else:
-            source.seek(data_offset)
-            text = _split(connection, feed, columns, source, first_line, folder / "sound.csv", rejects_table)
-    # Where nothing was cut out, the rows have to hold the file itself: then the split is checked, too.
-    held = text.counts if text.rejected else data
-    for is_parallel in (True, False):
-        _parse(connection, rows_table, feed, columns, text, is_parallel=is_parallel)
-        tally = _tally(connection, rows_table, feed, held)
-        is_complete = tally.accounts_for(held, len(columns))
-        if is_complete or not text.counts.quotes:
-            break
-    if not is_complete or text.counts.lines + text.rejected_lines != data.lines:
-        raise FeedRefusedError(
-            f"{path}: not every line could be accounted for. It has {data.lines} lines after the header, of which "
-            f"{text.rejected_lines} are damaged and {text.counts.lines} sound, and the latter gave {tally.rows} rows. "
-            f"Nothing is read rather than a line lost: please report this, with the file."
-        )
+    lines = _DataLines(scan, len(header), first_line=header_counter.counts.line_ends + 1, counts=data)
+    grammar = Grammar(len(columns), feed.format.delimiter, feed.format.escape)
+    if lines.are_plain(grammar):
+        text = _SoundText(scan.text_path, data, skipped_lines=1)
+    else:
+        text = _split(connection, feed, columns, lines, grammar, folder / "sound.csv", rejects_table)
+    tally = _parse_whole(connection, rows_table, feed, path, columns, text, data)
+    refused = tuple(_texts_of_wrong_form(connection, rows_table, feed, column) for column in columns)
+    if any(refused):
+        connection.execute(f"DELETE FROM {rejects_table}")
+        grammar = replace(grammar, refused=refused)
+        text = _split(connection, feed, columns, lines, grammar, folder / "sound.csv", rejects_table)
+        tally = _parse_whole(connection, rows_table, feed, path, columns, text, data)
+    if claims:
+        check_claims(claims, connection, rows_table, feed, path, tally.rows, text.rejected)
     after = path.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or scan.byte_count != after.st_size:
         raise FeedRefusedError(f"{path} changed while it was being read. Run again when it has been written.")
@@ -212,27 +214,46 @@ def _read(
     )
 
 
-def _has_like_line_ends(counts: ByteCounts) -> bool:
-    """True if LF ends each line, or CR LF does: DuckDB 1.5 loses rows, or raises, where they are mixed."""
-    return counts.carriage_returns == counts.pairs and counts.pairs in (0, counts.line_feeds)
+@dataclass(frozen=True)
+class _DataLines:
+    """The lines after the header, `header_bytes` long; the first has the number `first_line`."""
+
+    scan: FileScan
+    header_bytes: int
+    first_line: int
+    counts: ByteCounts
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        with self.scan.text_path.open("rb") as source:
+            source.seek(self.scan.text_offset + self.header_bytes)
+            yield source
+
+    def are_plain(self, grammar: Grammar) -> bool:
+        """True if DuckDB can parse them where they are: plain lines, behind a header of one line, each ended by LF or
+        each by CR LF, for DuckDB 1.5 loses rows, or raises, where these are mixed."""
+        ends = self.scan.counts
+        has_like_ends = ends.carriage_returns == ends.pairs and ends.pairs in (0, ends.line_feeds)
+        with self.opened() as source:
+            return has_like_ends and self.first_line == 2 and has_plain_lines_only(source, grammar)
 
 
 def _split(
     connection: duckdb.DuckDBPyConnection,
     feed: Feed,
     columns: tuple[str, ...],
-    source: BinaryIO,
-    first_line: int,
+    lines: _DataLines,
+    grammar: Grammar,
     sound_path: Path,
     rejects_table: str,
 ) -> _SoundText:
-    """Write the sound records of `source` to `sound_path`, and the damaged ones to the table."""
-    with sound_path.open("wb") as sound:
+    """Write the sound records to `sound_path`, and the damaged ones to the table."""
+    with lines.opened() as source, sound_path.open("wb") as sound:
         # DuckDB takes one away from the beginning of a file: this one, not the first row's.
         sound.write(BYTE_ORDER_MARK)
-        damaged = split_damaged(source, len(columns), first_line, sound)
-        rejects = _insert_rejects(connection, rejects_table, damaged, is_key_first=columns[0] == feed.key)
-    return _SoundText(sound_path, _count(sound_path, len(BYTE_ORDER_MARK)), 0, *rejects)
+        damaged = split_damaged(source, grammar, lines.first_line, sound)
+        rejects = _insert_rejects(connection, rejects_table, damaged, feed if columns[0] == feed.key else None)
+    return _SoundText(sound_path, _count(sound_path, len(BYTE_ORDER_MARK), grammar.delimiter), 0, *rejects)
 
 
 def _drop(connection: duckdb.DuckDBPyConnection, *tables: str) -> None:
@@ -240,13 +261,44 @@ def _drop(connection: duckdb.DuckDBPyConnection, *tables: str) -> None:
         connection.execute(f"DROP TABLE IF EXISTS {table}")
 
 
-def _count(path: Path, offset: int) -> ByteCounts:
-    counter = ByteCounter()
+def _count(path: Path, offset: int, delimiter: str) -> ByteCounts:
+    counter = ByteCounter(delimiter)
     with path.open("rb") as file:
         file.seek(offset)
         while piece := file.read(READ_BYTES >> 4):
             counter.add(piece)
     return counter.counts
+
+
+def _parse_whole(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    feed: Feed,
+    path: Path,
+    columns: tuple[str, ...],
+    text: _SoundText,
+    data: ByteCounts,
+) -> _Tally:
+    """Fill `table` with all that the sound text of a file holds, of whose data lines `data` are the counts.
+
+    Raises:
+        FeedRefusedError: Not every line could be accounted for.
+    """
+    # Where nothing was cut out, and no escape, the rows have to hold the file itself: then the split is checked, too.
+    held = text.counts if text.rejected or feed.format.escape else data
+    for is_parallel in (True, False):
+        _parse(connection, table, feed, columns, text, is_parallel=is_parallel)
+        tally = _tally(connection, table, feed, held)
+        is_complete = tally.accounts_for(held, len(columns))
+        if is_complete or not text.counts.quotes:
+            break
+    if not is_complete or text.counts.lines + text.rejected_lines != data.lines:
+        raise FeedRefusedError(
+            f"{path}: not every line could be accounted for. It has {data.lines} lines after the header, of which "
+            f"{text.rejected_lines} are damaged and {text.counts.lines} sound, and the latter gave {tally.rows} rows. "
+            f"Nothing is read rather than a line lost: please report this, with the file."
+        )
+    return tally
 
 
 def _parse(
@@ -267,7 +319,7 @@ def _parse(
         "auto_detect": "false",
         "header": "false",
         "skip": str(text.skipped_lines),
-        "delim": "','",
+        "delim": text_literal(feed.format.delimiter),
         "quote": "'\"'",
         "escape": "'\"'",
         # It raises on a CR in quotes.
@@ -298,10 +350,11 @@ def _tally(connection: duckdb.DuckDBPyConnection, table: str, feed: Feed, text: 
     if text.quotes == 0 or size < text.content_bytes:
         return _Tally(rows, size, 0, 0, 0, 0, 0, 0)
     divided = "replace(replace({0}, chr(13) || chr(10), chr(10)), chr(13), chr(10))"
-    sums = [_sum_over(feed, f"strlen({{0}}) - strlen(replace({{0}}, {character}, ''))") for character in _SPECIAL]
+    specials = (text_literal(feed.format.delimiter), "'\"'", "chr(10)", "chr(13)")
+    sums = [_sum_over(feed, f"strlen({{0}}) - strlen(replace({{0}}, {character}, ''))") for character in specials]
     sums.append(_sum_over(feed, f"strlen({divided}) - strlen(replace({divided}, chr(10), ''))"))
     sums.append(_sum_over(feed, f"strlen({divided}) - strlen(regexp_replace({divided}, '\\n+', chr(10), 'g'))"))
-    holding = " OR ".join(f"contains({column}, {character})" for column in feed.columns for character in _SPECIAL)
+    holding = " OR ".join(f"contains({column}, {character})" for column in feed.columns for character in specials)
     return _Tally(rows, size, *_one_row(connection, f"SELECT {', '.join(sums)} FROM {table} WHERE {holding}"))
 
 
@@ -316,14 +369,35 @@ def _one_row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ..
     return tuple(int(value) for value in row)
 
 
+def _texts_of_wrong_form(
+    connection: duckdb.DuckDBPyConnection, table: str, feed: Feed, column_name: str
+) -> frozenset[str]:
+    """The texts that a column holds and must not by its contract; one that stands for no value may always stand."""
+    column = next(column for column in feed.declared if column.name == column_name)
+    text = cleaned(exp.column(column.name)).sql(dialect="duckdb")
+    faults = [f"NOT regexp_full_match({text}, {text_literal(column.pattern)})"] if column.pattern else []
+    faults += [f"{text} LIKE '0_%'"] if column.options.leading_zeros == "refuse" else []
+    if not faults:
+        return frozenset()
+    is_absent = absent(exp.column(column.name)).sql(dialect="duckdb")
+    found = connection.execute(
+        f"SELECT DISTINCT {column.name} FROM {table} WHERE NOT ({is_absent}) AND ({' OR '.join(faults)})"
+    )
+    return frozenset(text for (text,) in found.fetchall())
+
+
 def _insert_rejects(
-    connection: duckdb.DuckDBPyConnection, table: str, damaged: Iterable[DamagedRecord], *, is_key_first: bool
+    connection: duckdb.DuckDBPyConnection, table: str, damaged: Iterable[DamagedRecord], keyed: Feed | None
 ) -> tuple[int, int, int]:
     """Store the damaged records: their number, that of the physical lines that they take up, and that of the records
-    whose key can't be told."""
+    whose key can't be told.
+
+    Args:
+        keyed: The feed, where its key is the first field of a record.
+    """
     count = lines = untold = 0
     for batch in _batches(damaged):
-        keys = [_told_key(record) if is_key_first else None for record in batch]
+        keys = [_told_key(record, keyed) if keyed else None for record in batch]
         count += len(batch)
         lines += sum(record.line_count for record in batch)
         untold += keys.count(None)
@@ -341,10 +415,12 @@ def _insert_rejects(
     return count, lines, untold
 
 
-def _told_key(damaged: DamagedRecord) -> str | None:
+def _told_key(damaged: DamagedRecord, feed: Feed) -> str | None:
     """The key of a damaged record whose first field is its key; a field that says nothing tells none."""
     key = (damaged.first_field or "").strip(_WHITE_SPACE)
-    return None if key.lower() in ABSENT_WORDS else key
+    if key.lower() in ABSENT_WORDS:
+        return None
+    return (key.lstrip("0") or "0") if feed.key in feed.stripped else key
 
 
 def _batches(damaged: Iterable[DamagedRecord]) -> Iterator[list[DamagedRecord]]:

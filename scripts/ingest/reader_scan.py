@@ -22,7 +22,7 @@ CHUNK_BYTES = 1 << 18
 HEAD_BYTES = 1 << 20
 
 BYTE_ORDER_MARK = codecs.BOM_UTF8
-_LINE_FEED, _CARRIAGE_RETURN, _COMMA, _QUOTE = b'\n\r,"'
+_LINE_FEED, _CARRIAGE_RETURN, _QUOTE = b'\n\r"'
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ByteCounts:
 
     Attributes:
         total: Bytes in all.
-        delimiters: Commas, inside quotes or not.
+        delimiters: Delimiters, inside quotes or not.
         quotes: Quote characters.
         line_feeds: LF bytes; `carriage_returns`: CR bytes; `pairs`: CR LF in sequence.
         empty_lines: Lines without a byte in them (inside quotes or not).
@@ -62,14 +62,15 @@ class ByteCounts:
 
     @property
     def content_bytes(self) -> int:
-        """Bytes that are neither comma nor quote nor line end: none of them is ever markup."""
+        """Bytes that are neither delimiter nor quote nor line end: none of them is ever markup."""
         return self.total - self.delimiters - self.quotes - self.line_feeds - self.carriage_returns
 
 
 class ByteCounter:
     """Counts text that arrives in pieces."""
 
-    def __init__(self) -> None:
+    def __init__(self, delimiter: str) -> None:
+        self._delimiter = ord(delimiter)
         self._sums = ByteCounts()
         self._last = -1
 
@@ -92,7 +93,7 @@ class ByteCounter:
         sums = self._sums
         self._sums = ByteCounts(
             total=sums.total + len(piece),
-            delimiters=sums.delimiters + int(np.count_nonzero(array == _COMMA)),
+            delimiters=sums.delimiters + int(np.count_nonzero(array == self._delimiter)),
             quotes=sums.quotes + int(np.count_nonzero(array == _QUOTE)),
             line_feeds=sums.line_feeds + line_feeds,
             carriage_returns=sums.carriage_returns + carriage_returns,
@@ -141,7 +142,7 @@ def encoding_name(encoding: str) -> str:
     return name
 
 
-def scan_file(path: Path, encoding: str, copy_path: Path) -> FileScan:
+def scan_file(path: Path, encoding: str, delimiter: str, copy_path: Path) -> FileScan:
     """Read the file once. A file that is not UTF-8 is written to `copy_path` in UTF-8 on the way.
 
     Args:
@@ -159,9 +160,9 @@ def scan_file(path: Path, encoding: str, copy_path: Path) -> FileScan:
         )
     if encoding != "utf-8":
         with path.open("rb") as source, copy_path.open("wb") as copy:
-            return _scan(source, path, encoding, copy, copy_path)
+            return _scan(source, path, encoding, ByteCounter(delimiter), copy, copy_path)
     with path.open("rb") as source:
-        return _scan(source, path, encoding, None, path)
+        return _scan(source, path, encoding, ByteCounter(delimiter), None, path)
 
 
 def _is_utf_8_beyond_ascii(path: Path) -> bool:
@@ -178,9 +179,10 @@ def _is_utf_8_beyond_ascii(path: Path) -> bool:
     return not is_ascii
 
 
-def _scan(source: BinaryIO, path: Path, encoding: str, copy: BinaryIO | None, text_path: Path) -> FileScan:
+def _scan(
+    source: BinaryIO, path: Path, encoding: str, counter: ByteCounter, copy: BinaryIO | None, text_path: Path
+) -> FileScan:
     digest = hashlib.sha256()
-    counter = ByteCounter()
     decoder = codecs.getincrementaldecoder(encoding)()
     head = b""
     byte_count = text_offset = 0

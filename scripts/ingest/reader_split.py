@@ -1,18 +1,19 @@
 """Splits a feed file: its sound records go to one file, all ended by LF, and each damaged one is cut out.
 
 The grammar is that of RFC 4180, as Python's `csv` module reads it with `strict=True`: a quote opens a field only as the
-field's first character, is doubled inside it, and the quote that closes it is followed by a comma or a line end. LF,
-CR LF and a lone CR all end a line. Plain lines, in which nothing needs the grammar, are found by counting their commas;
-all others go through `csv.reader`.
+field's first character, is doubled inside it, and the quote that closes it is followed by a delimiter or a line end.
+LF, CR LF and a lone CR all end a line. An escape, where the feed declares one, takes away the meaning of the character
+behind it. Plain lines, in which nothing needs the grammar, are found by counting their delimiters; all others go
+through `csv.reader`.
 
 A quote that is never closed would swallow all that follows. So of a damaged record that takes up several lines only the
 first line is rejected, and reading goes on with the next one, where (1) the quote is not closed within
 `MAX_RECORD_BYTES`, (2) the one that closes it looks like the opening of another field, or (3) a later line is a sound
 record by itself. Otherwise the record is all of these lines.
 
-What a damaged record still tells is its first field, and that only where (1) a comma outside of quotes ends it, for
+What a damaged record still tells is its first field, and that only where (1) a delimiter outside of quotes ends it, for
 otherwise it may be cut, and (2) no other record can hide behind it: the damaged one is a single line, read to its end,
-with fewer commas than two records joined by a lost line end have.
+with fewer delimiters than two records joined by a lost line end have.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from itertools import pairwise
 from typing import BinaryIO
 
@@ -40,12 +41,64 @@ _RUN_BYTES = 1 << 16
 # csv.reader wants text. Latin-1 gives each byte a character of its own, and the grammar knows ASCII characters only.
 _BYTEWISE = "latin-1"
 _LINE_END = re.compile(rb"\r\n?|\n")
-_FIRST_FIELD = re.compile(rb'(?:"([^"]*(?:""[^"]*)*)"|([^",][^,]*)),')
-# No quote in a field without quotes: a line that continues a quoted field does not pass for a record by itself.
-_UNMISTAKABLE_FIELD = rb'(?:"[^"]*(?:""[^"]*)*"|[^",\r\n]*)'
-_OPENING_QUOTE = re.compile(rb'(?:[^"]*,)? *"')
 
 csv.field_size_limit(MAX_RECORD_BYTES)
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """How the records of a file are written.
+
+    Attributes:
+        field_count: Fields of a sound record, at least 2.
+        delimiter: One ASCII character.
+        escape: One ASCII character, or '' for none.
+        refused: Of each field, the texts that it must not hold (white space and all); none where all may stand.
+    """
+
+    field_count: int
+    delimiter: str = ","
+    escape: str = ""
+    refused: tuple[frozenset[str], ...] = ()
+
+    def records(self, lines: Iterable[str]) -> Iterator[list[str]]:
+        """The records of bytewise text; raises `csv.Error` at one with broken quoting."""
+        return iter(csv.reader(lines, strict=True, delimiter=self.delimiter, escapechar=self.escape or None))
+
+    def judged(self, fields: list[str]) -> tuple[str | None, str]:
+        """Reason and detail for a record with proper quoting, of which an empty line has no fields."""
+        found, expected = len(fields), self.field_count
+        if found not in (0, expected):
+            reason = "too_few_fields" if found < expected else "too_many_fields"
+            return reason, f"{expected} fields expected, {found} found"
+        wrong = [place for place, texts in enumerate(self.refused, 1) if fields and _text(fields[place - 1]) in texts]
+        return ("wrong_form", f"field {wrong[0]} is not of the form that is declared") if wrong else (None, "")
+
+    @cached_property
+    def first_field(self) -> re.Pattern[bytes]:
+        """A first field that is told for sure: one that a delimiter ends, and that holds no escape."""
+        # Of \ and [ none is a delimiter: all can stand in brackets.
+        plain = f"[^{self._escape}{self.delimiter}]"
+        quoted = f'[^"{self._escape}]'
+        return re.compile(f'(?:"({quoted}*(?:""{quoted}*)*)"|((?!"){plain}{plain}*))[{self.delimiter}]'.encode())
+
+    @cached_property
+    def sound_record(self) -> re.Pattern[bytes]:
+        """A record that a line is by itself."""
+        # No quote in a field without quotes: a line that continues a quoted field does not pass for a record by itself.
+        quoted = f'[^"{self._escape}]'
+        doubled = f'(?:""|{self._escape}.)' if self.escape else '""'
+        field = f'(?:"{quoted}*(?:{doubled}{quoted}*)*"|[^"{self._escape}{self.delimiter}\\r\\n]*)'
+        return re.compile(f"[{self.delimiter}]".join([field] * self.field_count).encode() + rb"(?:[\r\n]|\Z)")
+
+    @cached_property
+    def opening_quote(self) -> re.Pattern[bytes]:
+        """A line up to a quote that looks like one that opens a field."""
+        return re.compile(f'(?:[^"]*[{self.delimiter}])? *"'.encode())
+
+    @property
+    def _escape(self) -> str:
+        return re.escape(self.escape)
 
 
 @dataclass(frozen=True)
@@ -109,44 +162,27 @@ class _Lines:
         return self._data[start:end].decode(_BYTEWISE)
 
 
-def read_record(data: bytes, start: int, field_count: int) -> Record:
-    """The record of `field_count` fields that starts at `start`, which is before the end of `data`."""
+def read_record(data: bytes, start: int, grammar: Grammar) -> Record:
+    """The record that starts at `start`, which is before the end of `data`."""
     lines = _Lines(data, start)
     try:
-        fields = next(csv.reader(lines, strict=True))
-        reason, detail = _judged(len(fields), field_count)
+        fields = next(grammar.records(lines))
+        reason, detail = grammar.judged(fields)
     except StopIteration:
         return Record(*_line_end(data, start), reason="line_too_long")
     except csv.Error:
-        if lines.is_exhausted or (len(lines.starts) > 2 and _OPENING_QUOTE.match(data, lines.starts[-2])):
+        if lines.is_exhausted or (len(lines.starts) > 2 and grammar.opening_quote.match(data, lines.starts[-2])):
             return _not_closed(data, start)
         fields, reason, detail = [], "broken_quoting", "text follows the quote that closes a field"
-    if reason and _hides_record(data, lines.starts, field_count):
+    # One of the lines after the first is a sound record by itself.
+    if reason and any(grammar.sound_record.match(data, *border) for border in pairwise(lines.starts[1:])):
         return _not_closed(data, start)
     values = tuple(field.encode(_BYTEWISE) for field in fields)
     return Record(*_line_end(data, lines.starts[-2]), len(lines.starts) - 1, values, reason, detail)
 
 
-def _judged(found: int, expected: int) -> tuple[str | None, str]:
-    """Reason and detail for a record with proper quoting, of which an empty line has no fields."""
-    if found in (0, expected):
-        return None, ""
-    return "too_few_fields" if found < expected else "too_many_fields", f"{expected} fields expected, {found} found"
-
-
 def _not_closed(data: bytes, start: int) -> Record:
     return Record(*_line_end(data, start), reason="broken_quoting", detail="a quote that opens a field is not closed")
-
-
-def _hides_record(data: bytes, line_starts: list[int], field_count: int) -> bool:
-    """True if one of the lines after the first is a sound record by itself."""
-    record = _unmistakable_record(field_count)
-    return any(record.match(data, start, end) for start, end in pairwise(line_starts[1:]))
-
-
-@cache
-def _unmistakable_record(field_count: int) -> re.Pattern[bytes]:
-    return re.compile(rb",".join([_UNMISTAKABLE_FIELD] * field_count) + rb"(?:[\r\n]|\Z)")
 
 
 def _line_end(data: bytes, start: int) -> tuple[int, int]:
@@ -155,37 +191,36 @@ def _line_end(data: bytes, start: int) -> tuple[int, int]:
     return match.span() if match else (len(data), len(data))
 
 
-def split_damaged(source: BinaryIO, field_count: int, first_line: int, sound: BinaryIO) -> Iterator[DamagedRecord]:
+def split_damaged(source: BinaryIO, grammar: Grammar, first_line: int, sound: BinaryIO) -> Iterator[DamagedRecord]:
     """Copy the sound records (and empty lines) of `source` to `sound`; yield the others in the order of the file.
 
     Args:
         source: The text from the first line after the header on, in UTF-8.
-        field_count: Fields of a sound record, at least 2.
         first_line: Number of the line with which `source` starts.
 
     `sound` gets whole lines only: a missing final line end is added.
     """
-    return _Split(source, field_count, first_line, sound).run()
+    return _Split(source, grammar, first_line, sound).run()
 
 
-def has_plain_lines_only(source: BinaryIO, field_count: int) -> bool:
+def has_plain_lines_only(source: BinaryIO, grammar: Grammar) -> bool:
     """True if every line of `source` is a record in which nothing needs the grammar."""
     rest = b""
     while piece := source.read(READ_BYTES):
         data = rest + piece
         end = _last_line_end(data)
-        if len(data) - end > MAX_RECORD_BYTES or _odd_stretches(data, 0, end, field_count):
+        if len(data) - end > MAX_RECORD_BYTES or _odd_stretches(data, 0, end, grammar):
             return False
         rest = data[end:]
-    return not _odd_stretches(rest, 0, len(rest), field_count)
+    return not _odd_stretches(rest, 0, len(rest), grammar)
 
 
 class _Split:
     """State: `_data` from `_position` on is still to be split, and `_source` after it."""
 
-    def __init__(self, source: BinaryIO, field_count: int, first_line: int, sound: BinaryIO) -> None:
+    def __init__(self, source: BinaryIO, grammar: Grammar, first_line: int, sound: BinaryIO) -> None:
         self._source = source
-        self._field_count = field_count
+        self._grammar = grammar
         self._line_number = first_line
         self._sound = sound
         self._data, self._position = b"", 0
@@ -200,7 +235,7 @@ class _Split:
             if not self._is_last:
                 # A record that begins before it is read to its end.
                 end = _last_line_end(self._data[: max(0, end - MAX_RECORD_BYTES)])
-            for begin, stop in _odd_stretches(self._data, self._position, end, self._field_count):
+            for begin, stop in _odd_stretches(self._data, self._position, end, self._grammar):
                 self._take_plain_lines(begin)
                 while self._position < stop:
                     self._take_sound_records(stop)
@@ -245,8 +280,8 @@ class _Split:
         lines = _text_lines(text)
         size = 0
         with suppress(csv.Error):
-            for fields in csv.reader(lines, strict=True):
-                if len(fields) != self._field_count and fields:
+            for fields in self._grammar.records(lines):
+                if self._grammar.judged(fields)[0]:
                     break
                 size = lines.tell()
         text = text[:size]
@@ -254,23 +289,45 @@ class _Split:
         self._line_number += text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
         # DuckDB 1.5 loses rows, or raises, where line ends are mixed, and takes a quote after leading spaces for one
         # that opens a field.
-        is_misread = b"\r" in text or b' "' in text or not text.endswith(b"\n")
-        self._sound.write(_quoted_anew(text) if is_misread else text)
+        is_misread = b"\r" in text or b' "' in text or self._holds_escape(text) or not text.endswith(b"\n")
+        self._sound.write(self._quoted_anew(text) if is_misread else text)
 
     def _take_record(self) -> Iterator[DamagedRecord]:
         start, line_number = self._position, self._line_number
-        record = read_record(self._data, start, self._field_count)
+        record = read_record(self._data, start, self._grammar)
         self._position, self._line_number = record.next_position, line_number + record.line_count
         raw = self._data[start : record.end]
         if record.reason is None:
-            self._sound.write(_quoted_anew(self._data[start : record.next_position]))
+            self._sound.write(self._quoted_anew(self._data[start : record.next_position]))
         elif record.reason == "line_too_long":
             text = raw[:MAX_RECORD_BYTES].decode("utf-8", "ignore")
             self._position, self._long_line = start, (line_number, text, 0)
             yield from self._skip_long_line()
         else:
-            first_field = _first_field(raw, self._field_count) if record.line_count == 1 else None
+            first_field = self._first_field(raw) if record.line_count == 1 else None
             yield DamagedRecord(line_number, record.line_count, record.reason, record.detail, raw.decode(), first_field)
+
+    def _holds_escape(self, text: bytes) -> bool:
+        return bool(self._grammar.escape) and self._grammar.escape.encode() in text
+
+    def _quoted_anew(self, records: bytes) -> bytes:
+        """The same records with each field in quotes, LF after each, and no escapes."""
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, delimiter=self._grammar.delimiter, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        writer.writerows(self._grammar.records(_text_lines(records)))
+        return text.getvalue().encode(_BYTEWISE)
+
+    def _first_field(self, line: bytes) -> str | None:
+        match = self._grammar.first_field.match(line)
+        if match is None or line.count(self._grammar.delimiter.encode()) >= 2 * (self._grammar.field_count - 1):
+            return None
+        quoted, plain = match.groups()
+        first = (plain if quoted is None else quoted.replace(b'""', b'"')).decode()
+        return None if first in (self._grammar.refused or (frozenset(),))[0] else first
+
+
+def _text(bytewise: str) -> str:
+    return bytewise.encode(_BYTEWISE).decode()
 
 
 def _text_lines(data: bytes) -> io.StringIO:
@@ -278,42 +335,29 @@ def _text_lines(data: bytes) -> io.StringIO:
     return io.StringIO(data.decode(_BYTEWISE), newline="")
 
 
-def _quoted_anew(records: bytes) -> bytes:
-    """The same records with each field in quotes, and LF after each."""
-    text = io.StringIO(newline="")
-    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(csv.reader(_text_lines(records)))
-    return text.getvalue().encode(_BYTEWISE)
-
-
-def _first_field(line: bytes, field_count: int) -> str | None:
-    match = _FIRST_FIELD.match(line)
-    if match is None or line.count(b",") >= 2 * (field_count - 1):
-        return None
-    quoted, plain = match.groups()
-    return (plain if quoted is None else quoted.replace(b'""', b'"')).decode()
-
-
 def _last_line_end(data: bytes) -> int:
     """Where the last whole line of `data` ends. A CR at the end may be half of a CR LF."""
     return max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1
 
 
-def _odd_stretches(data: bytes, start: int, end: int, field_count: int) -> list[tuple[int, int]]:
+def _odd_stretches(data: bytes, start: int, end: int, grammar: Grammar) -> list[tuple[int, int]]:
     """Where lines stand between `start` and `end` that are not plain: begin and end of each run of them, in order.
 
-    A plain line is a sound record by itself: it holds no quote and no lone CR, and has as many commas as a record.
+    A plain line is a sound record by itself: it holds no quote, escape or lone CR, has as many delimiters as a record,
+    and what it may hold does not matter.
     """
     text = data[start:end]
     if not text:
         return []
-    if text.count(b"\r") != text.count(b"\r\n"):
+    if grammar.refused or text.count(b"\r") != text.count(b"\r\n"):
         return [(start, end)]
     array = np.frombuffer(text, np.uint8)
     borders = np.concatenate(([0], np.flatnonzero(array == 0x0A) + 1))
     if not text.endswith(b"\n"):
         borders = np.append(borders, len(text))
-    commas = np.diff(np.searchsorted(np.flatnonzero(array == 0x2C), borders))
-    is_odd = (commas != field_count - 1) | (np.diff(borders) > MAX_RECORD_BYTES)
-    is_odd[np.searchsorted(borders, np.flatnonzero(array == 0x22), side="right") - 1] = True
+    delimiters = np.diff(np.searchsorted(np.flatnonzero(array == ord(grammar.delimiter)), borders))
+    is_odd = (delimiters != grammar.field_count - 1) | (np.diff(borders) > MAX_RECORD_BYTES)
+    for special in f'"{grammar.escape}':
+        is_odd[np.searchsorted(borders, np.flatnonzero(array == ord(special)), side="right") - 1] = True
     changes = np.flatnonzero(np.diff(is_odd, prepend=False, append=False))
     return [(begin, stop) for begin, stop in (borders[changes].reshape(-1, 2) + start).tolist()]

@@ -540,7 +540,7 @@ def test_a_row_that_the_parser_loses_is_not_lost_silently(
 def test_a_character_that_the_split_loses_is_not_lost_silently(
     connection: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def split_and_lose(source: io.BufferedReader, field_count: int, first_line: int, sound: io.BufferedWriter) -> list:
+    def split_and_lose(source: io.BufferedReader, grammar: object, first_line: int, sound: io.BufferedWriter) -> list:
         sound.write(source.read().replace(b"Ann", b"An"))
         return []
 

@@ -22,6 +22,7 @@ from sqlmesh.utils.errors import LinterError
 from linter.columns import DeclaredTypes, SnakeCase, SuffixMatchesType
 from linter.descriptions import ColumnsDescribed, GrainStated, OwnedAndTagged
 from linter.layers import LayerInName, ReadsLayerBefore
+from linter.seeds import SeedFitsItsTypes
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES: tuple[type[Rule], ...] = (
@@ -31,6 +32,7 @@ RULES: tuple[type[Rule], ...] = (
     LayerInName,
     OwnedAndTagged,
     ReadsLayerBefore,
+    SeedFitsItsTypes,
     SnakeCase,
     SuffixMatchesType,
 )
@@ -378,6 +380,34 @@ def test_seed_is_held_to_the_same_rules(tmp_path: Path) -> None:
         "Model reference.rate: column 'balancefrom' is a DECIMAL(18, 2), so its name ends in _amount or _pct. "
         "Rename it, or cast it.",
     ]
+
+
+# ---------------------------------------------------------------------------------------------------------------- seeds
+
+
+@pytest.mark.parametrize(
+    ("amount", "rate", "flagged"),
+    [
+        ("0.00", "0.0125", []),
+        ("-9999.99", " 0.01250000 ", []),
+        ("10", "", []),
+        ("0.00", "0.01255", ["0.01255 in line 3 of its file has more digits than interest_rate_pct"]),
+        ("10000", "1e-5", ["10000 in line 3 of its file has more", "1e-5 in line 3 of its file has more digits"]),
+    ],
+)
+def test_number_of_a_seed_that_would_be_rounded_is_flagged(
+    amount: str, rate: str, flagged: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "rate.csv").write_text(f"balance_from_amount,interest_rate_pct,note\n1,0.0100,a\n{amount},{rate},b\n")
+    seed = create_seed_model(
+        "reference.rate",
+        SeedKind(path=str(tmp_path / "rate.csv")),
+        columns={"balance_from_amount": "DECIMAL(6, 2)", "interest_rate_pct": "DECIMAL(6, 4)", "note": "TEXT"},
+        dialect="duckdb",
+    )
+    found = violations(SeedFitsItsTypes, seed)
+    assert len(found) == len(flagged)
+    assert all(said in message for said, message in zip(flagged, found, strict=True))
 
 
 # --------------------------------------------------------------------------------------------------------- in a project
