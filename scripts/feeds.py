@@ -276,7 +276,12 @@ def _check(place: str, table: _Schema, stem: str) -> None:
     reserved = Feed(table.name, table.file_name, (), written).change_log
     names = [column.name for column in table.properties]
     headers = [column.header.casefold() for column in table.properties]
+    words_of_sql = duckdb.sql(
+        "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'"
+    ).fetchall()
     for name in names:
+        if (name,) in words_of_sql:
+            raise SettingsError(f"{place}: {name} is a word of SQL: give the column another name.")
         if names.count(name) > 1 or name in reserved:
             raise SettingsError(f"{place}: there is another column {name}.")
     if len(set(headers)) < len(headers):

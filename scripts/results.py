@@ -69,6 +69,17 @@ class AuditOutcome:
 
 
 @dataclass(frozen=True)
+class AmbiguousAmounts:
+    """New and changed amounts of a taken load with exactly three decimals: with another `separator` of decimals they
+    are a thousand times as much. `column` is the name in the header."""
+
+    feed: str
+    column: str
+    separator: str
+    count: int
+
+
+@dataclass(frozen=True)
 class ModelOutcome:
     """One model's evaluation in this run: seconds, and the rows that it holds after (None: it could not be read)."""
 
@@ -127,6 +138,7 @@ class RunRecord:
     error: str | None = None
     loads: list[FeedLoad] = field(default_factory=list)
     large_removals: list[Removal] = field(default_factory=list)
+    ambiguous_amounts: list[AmbiguousAmounts] = field(default_factory=list)
     audits: list[AuditOutcome] = field(default_factory=list)
     models: list[ModelOutcome] = field(default_factory=list)
     statements: list[StatementOutcome] = field(default_factory=list)

@@ -28,7 +28,7 @@ from scripts.ingest.outlook import Judge, Outlook
 from scripts.ingest.reader import ParsedFeed, read_feed
 from scripts.results import FeedLoad
 from scripts.settings import NOTHING_ALLOWED, Allowed, Settings
-from scripts.sql import row_literal, timestamp_literal
+from scripts.sql import row_literal, text_literal, timestamp_literal
 from scripts.warehouse import LoadArea, Warehouse, columns_of
 from scripts.warehouse.landing_tables import landing_statements
 
@@ -306,7 +306,7 @@ def _append_rejects(warehouse: Warehouse, ledger: FeedLoad, rejects: str) -> Non
     warehouse.execute(
         f"""
         INSERT INTO landing.reject (loaded_at, feed, file_name, line_number, reason, detail, raw_text)
-        SELECT {moment}, '{ledger.feed}', '{ledger.file_name}', line_number, reason, detail, raw_text
+        SELECT {moment}, '{ledger.feed}', {text_literal(ledger.file_name)}, line_number, reason, detail, raw_text
         FROM ({rejects}) AS rejected
         WHERE NOT EXISTS (SELECT 1 FROM landing.reject WHERE loaded_at = {moment} AND feed = '{ledger.feed}')
         """

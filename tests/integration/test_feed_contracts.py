@@ -6,12 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
+from ruamel.yaml import YAML
 
 from scripts.settings import PROJECT_ROOT
 from tests.compare import assert_same_rows
@@ -49,9 +52,20 @@ class Desk:
         self.contract.write_text(text.replace(BRANCH, "\n"), encoding="utf-8")
         self.write_external_models()
 
+    @contextmanager
+    def contract_of(self, feed: str) -> Iterator[Any]:
+        """The contract of a feed, to be changed."""
+        path, yaml = self.project / "feeds" / f"{feed}.yaml", YAML()
+        contract = yaml.load(path.read_text(encoding="utf-8"))
+        yield contract
+        yaml.dump(contract, path)
+
     def write_external_models(self) -> None:
         written = self.command(sys.executable, "-m", "tools.external_models")
         assert written.returncode == 0, written.stderr
+
+    def send_text(self, file_name: str, text: str, encoding: str = "utf-8") -> None:
+        (self.folder / "inputs" / file_name).write_text(text, encoding=encoding)
 
     def send(self, header: str, rows: Sequence[tuple[str, ...]]) -> None:
         customers = "".join(",".join(row) + "\n" for row in CUSTOMERS)
@@ -59,17 +73,17 @@ class Desk:
         lines = "".join(",".join(row) + "\n" for row in rows)
         (self.folder / "inputs" / "accounts.csv").write_text(f"{header}\n{lines}")
 
-    def run(self) -> subprocess.CompletedProcess[str]:
+    def run(self, **settings: str) -> subprocess.CompletedProcess[str]:
         at = FIRST_AT + timedelta(days=self.day)
-        ended = self.command(sys.executable, "-m", "scripts.pipeline", "run", "--as-of", at.isoformat())
+        ended = self.command(sys.executable, "-m", "scripts.pipeline", "run", "--as-of", at.isoformat(), **settings)
         if ended.returncode == 0:
             self.reference.take(Load(at, CUSTOMERS, ACCOUNTS))
             self.day += 1
         return ended
 
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
         with environment_of(self.folder):
-            environment = {**os.environ, "PYTHONPATH": ""}
+            environment = {**os.environ, "PYTHONPATH": "", **settings}
             return subprocess.run(words, cwd=self.project, env=environment, capture_output=True, text=True)
 
     def assert_marts(self) -> None:
@@ -126,3 +140,79 @@ def test_a_column_comes_is_filled_is_lacking_and_goes(desk: Desk) -> None:
     assert "3 rows   0 new · 0 changed · 3 unchanged" in gone.stdout, gone.stdout
     desk.assert_marts()
     assert desk.query("SELECT branch FROM landing.account WHERE branch <> '' ORDER BY 1") == [("North",), ("South",)]
+
+
+def leading_zeros_off(contract: Any, column: str) -> None:
+    (declared,) = (one for one in contract["schema"][0]["properties"] if one["name"] == column)
+    declared["customProperties"] = [{"property": "leadingZeros", "value": "strip"}]
+
+
+def test_files_as_a_bank_sends_them_come_to_the_same_marts(desk: Desk) -> None:
+    with desk.contract_of("customer") as customers:
+        leading_zeros_off(customers, "customer_id")
+    with desk.contract_of("account") as accounts:
+        (table,) = accounts["schema"]
+        table["physicalName"] = "bank's accounts.csv"
+        table["properties"][2]["description"] = "The bank's balance"
+        leading_zeros_off(accounts, "customer_id")
+        control = {"marker": "TRL", "recordCount": 2, "sum": 3, "sumOf": "balance"}
+        said = {
+            "delimiter": ";",
+            "escape": "\\",
+            "encoding": "cp1252",
+            "decimalSeparator": ",",
+            "thousandsSeparator": ".",
+            "controlRecord": control,
+        }
+        table["customProperties"] = [{"property": name, "value": value} for name, value in said.items()]
+    desk.write_external_models()
+    desk.send_text("Customer.csv", "CustomerID,Name,HasLoan\n0001,Ana,no\n2,Bob,yes\n")
+    lines = ["A1;0001;100,00;savings", "A2;2;20.000;savings", "A3;02;–;savings", 'A4;0099;"3,000";"sav\\"ings"', "A5;1"]
+    sent = "\n".join([HEADER.replace(",", ";"), *lines, "TRL;00005;20.103,00\n"])
+
+    desk.send_text("bank's accounts.csv", sent.replace("A5;1\n", ""), encoding="cp1252")
+    cut = desk.run()
+    assert cut.returncode == 3, cut.stdout
+    assert "its control record claims 5 records, and 4 are there" in cut.stdout
+    desk.assert_marts()
+
+    desk.send_text("bank's accounts.csv", sent, encoding="cp1252")
+    taken = desk.run(MAX_REJECTED_SHARE="0.5")
+    assert taken.returncode == 0, taken.stdout + taken.stderr
+    assert "1 amount of Balance in bank's accounts.csv has exactly three decimals" in taken.stdout
+    desk.assert_marts()
+    query = "SELECT received_balance, customer_id, reasons FROM staging.judged_account ORDER BY loaded_at, account_key"
+    assert desk.query(query)[3:] == [
+        ("100,00", 1, ""),
+        ("20.000", 2, ""),
+        ("–", 2, "balance_invalid"),
+        ("3,000", 99, "account_type_invalid"),
+    ]
+    assert desk.query("SELECT file_name, raw_text FROM landing.reject") == [("bank's accounts.csv", "A5;1")]
+    ledger = "SELECT encoding FROM landing.load WHERE feed = 'account' ORDER BY loaded_at DESC LIMIT 1"
+    assert '"delimiter": ";"' in str(desk.query(ledger))
+
+    again = desk.run(MAX_REJECTED_SHARE="0.5")
+    assert "4 rows   0 new · 0 changed · 4 unchanged" in again.stdout, again.stdout
+    assert "three decimals" not in again.stdout
+
+
+def test_rows_that_differed_in_a_column_alone_that_goes_are_one_row_again(desk: Desk) -> None:
+    desk.declare_branch()
+    in_conflict = [("A1", "1", "100", "savings", branch) for branch in ("North", "South")]
+    others = [(*row, "") for row in ACCOUNTS[1:]]
+    desk.send(f"{HEADER},Branch", [*in_conflict, *others])
+    assert desk.run().returncode == 0
+    assert desk.query("SELECT account_key FROM staging.quarantine_account WHERE reasons = 'conflicting_rows'") == [
+        ("A1",),
+        ("A1",),
+    ]
+    desk.take_branch_out()
+    desk.send(HEADER, [ACCOUNTS[0], *ACCOUNTS])
+    gone = desk.run()
+    assert "4 rows   0 new · 1 changed · 2 unchanged · 1 duplicate" in gone.stdout, gone.stdout
+    latest = "SELECT ARG_MAX(reasons, loaded_at) FROM staging.judged_account WHERE account_key = 'A1'"
+    assert desk.query(latest) == [("",)]
+    desk.assert_marts()
+    again = desk.run()
+    assert "4 rows   0 new · 0 changed · 3 unchanged · 1 duplicate" in again.stdout, again.stdout

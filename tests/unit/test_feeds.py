@@ -28,6 +28,7 @@ BREACHES = {
     "a column without a description": (("description: Balance", "description: ''"), "properties.2.description: "),
     "a name that no engine takes as it is": (("name: balance", "name: Balance Now"), "schema.0.properties.2.name: "),
     "two columns of one name": (("name: balance", "name: account_id"), "there is another column account_id"),
+    "a column that SQL takes for its own": (("name: balance", "name: order"), "order is a word of SQL"),
     "a column that the change log has": (("name: balance", "name: loaded_at"), "there is another column loaded_at"),
     "two columns of one header": (("physicalName: Balance", "physicalName: accountid"), "have the same name"),
     "no key": (("primaryKey: true", "primaryKey: false"), "one column is the primaryKey, and that one is required"),
