@@ -143,8 +143,9 @@ def _databricks_steps(settings: Settings) -> Iterator[Step]:
 
 def _tables(warehouse: Warehouse, settings: Settings) -> str:
     others = refuse_foreign_objects(warehouse, settings)
-    names = ", ".join(f"{stored.schema}.{stored.name}" for stored in others)
-    return f"not this project's, to be left alone: {names}" if others else "nothing of others in the project's schemas"
+    if not others:
+        return "nothing of others in the project's schemas"
+    return f"not this project's, to be left alone: {', '.join(map(str, others))}"
 
 
 def _state_step(settings: Settings) -> Step:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ from databricks.sql.exc import Error as DatabricksError
 from scripts.clock import utc_now
 from scripts.errors import PipelineError, first_line
 from scripts.settings import DatabricksSettings
-from scripts.warehouse import SCRATCH_SCHEMA, StoredObject, stored_objects, view_definitions
+from scripts.warehouse import SCRATCH_SCHEMA, Warehouse
 from scripts.warehouse.lease import is_held, lease
 from scripts.warehouse.reachable import reach
 
@@ -29,7 +30,7 @@ SIGN_IN_SECONDS = 60
 PART_BYTES = "256MB"
 
 
-class DatabricksWarehouse:
+class DatabricksWarehouse(Warehouse):
     """The tables of one Unity Catalog catalog, through a SQL warehouse. Sessions run in UTC."""
 
     gateway = "databricks"
@@ -121,16 +122,6 @@ class DatabricksWarehouse:
             area.close()
             self._remove(f"{area.folder}/")
 
-    def put(self, path: Path, target: str) -> None:
-        """Sends a local file to the volume."""
-        self.execute_native(f"PUT '{path}' INTO '{target}' OVERWRITE")
-
-    def objects(self, schemas: Collection[str]) -> set[StoredObject]:
-        return stored_objects(self.fetch, schemas)
-
-    def view_definitions(self, schemas: Collection[str]) -> dict[tuple[str, str], str]:
-        return view_definitions(self.fetch, schemas)
-
     def close(self) -> None:
         with suppress(DatabricksError):
             self._connection.close()
@@ -190,9 +181,8 @@ class DatabricksLoadArea:
     may_commit = "TRUE"
 
     def __init__(self, warehouse: DatabricksWarehouse, root: str, local_folder: Path) -> None:
-        self._warehouse = warehouse
-        self._folder, self.name = local_folder, local_folder.name
-        self.root, self.folder = root, f"{root}/{self.name}"
+        self._warehouse, self._folder = warehouse, local_folder
+        self.name, self.root, self.folder = local_folder.name, root, f"{root}/{local_folder.name}"
         self._scratch: list[str] = []
         self._folder.mkdir()
         self._local = duckdb.connect(str(self._folder / "parsed.duckdb"))
@@ -200,15 +190,12 @@ class DatabricksLoadArea:
     def parser(self) -> duckdb.DuckDBPyConnection:
         return self._local.cursor()
 
-    def stage(self, table: str) -> str:
-        return self._send(table)
-
     def send(self, rows: duckdb.DuckDBPyRelation, name: str) -> str:
         """Sends a relation of any connection, under a name, as `stage` does a table of the parsers."""
         self._local.register(name, rows.to_arrow_reader(FETCHED_ROWS))
-        return self._send(name)
+        return self.stage(name)
 
-    def _send(self, table: str) -> str:
+    def stage(self, table: str) -> str:
         """Sends rows as Parquet files to a folder of the volume; returns the name by which SQL reads it."""
         local = self._folder / table
         self._local.execute(
@@ -216,7 +203,7 @@ class DatabricksLoadArea:
         )
         folder = f"{self.folder}/{table}"
         for part in sorted(local.iterdir()):
-            self._warehouse.put(part, f"{folder}/{part.name}")
+            self._warehouse.execute_native(f"PUT '{part}' INTO '{folder}/{part.name}' OVERWRITE")
             part.unlink()
         return f'parquet."{folder}"'
 
@@ -234,9 +221,7 @@ class DatabricksLoadArea:
     def close(self) -> None:
         """Lets go of the local files."""
         self._local.close()
-        for path in sorted(self._folder.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-        self._folder.rmdir()
+        shutil.rmtree(self._folder)
 
 
 def _is_leftover(name: str) -> bool:
@@ -254,12 +239,8 @@ def to_databricks(sql: str) -> str:
 def _credentials(settings: DatabricksSettings) -> dict[str, Any]:
     if settings.token:
         return {"access_token": settings.token}
-    if settings.client_id:
-        return {"credentials_provider": _service_principal(settings)}
-    return {"auth_type": "databricks-oauth"}
-
-
-def _service_principal(settings: DatabricksSettings) -> Callable[[], Any]:
+    if not settings.client_id:
+        return {"auth_type": "databricks-oauth"}
     from databricks.sdk.core import Config, oauth_service_principal
 
     config = Config(
@@ -268,4 +249,4 @@ def _service_principal(settings: DatabricksSettings) -> Callable[[], Any]:
         client_secret=settings.client_secret,
         retry_timeout_seconds=SIGN_IN_SECONDS,
     )
-    return lambda: oauth_service_principal(config)
+    return {"credentials_provider": lambda: oauth_service_principal(config)}

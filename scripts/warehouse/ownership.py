@@ -37,37 +37,33 @@ def refuse_foreign_objects(warehouse: Readable, settings: Settings, environment:
             that is not ours, stands where a view of the environment belongs.
     """
     suffix = "" if environment == "prod" else f"__{environment}"
+    layers = {layer + suffix for layer in LAYERS}
     models = {
         # A blueprint stands for a model per feed.
-        (path.parent.name + suffix, path.stem.replace("@feed", feed.name))
+        f"{path.parent.name}{suffix}.{path.stem.replace('@feed', feed.name)}"
         for path in (PROJECT_ROOT / "models").glob("*/*.sql")
         for feed in FEEDS
     }
-    own = models | {(LANDING, name) for name in LANDING_TABLES}
-    present = warehouse.objects(SCHEMAS | {schema for schema, _ in models})
-    if not _is_here(warehouse, present):
-        in_the_way = present
-    else:
-        views = warehouse.view_definitions({schema for schema, _ in models})
+    own = models | {f"{LANDING}.{name}" for name in LANDING_TABLES}
+    present = in_the_way = warehouse.objects(SCHEMAS | layers)
+    if _is_here(warehouse, present):
+        views = warehouse.view_definitions(layers)
         in_the_way = {
             stored
             for stored in present
-            if (stored.schema, stored.name) in models
-            and not (stored.is_view and _is_ours(views.get((stored.schema, stored.name), "")))
+            if str(stored) in models and not (stored.is_view and _is_ours(views.get(str(stored), "")))
         }
     if in_the_way:
         raise _refusal(in_the_way, warehouse.gateway, settings)
-    layers = {schema for schema, _ in models} | {LANDING}
-    return sorted(s for s in present if s.schema in layers and (s.schema, s.name) not in own)
+    return sorted(stored for stored in present if stored.schema in layers | {LANDING} and str(stored) not in own)
 
 
 def _is_here(warehouse: Readable, present: set[StoredObject]) -> bool:
     """Whether the ledger is there, and is ours by its columns."""
-    if StoredObject(LANDING, "load", is_view=False) not in present:
-        return False
     with suppress(duckdb.Error, PipelineError):
-        warehouse.fetch(f"SELECT {', '.join(LANDING_TABLES['load'])} FROM landing.load LIMIT 0")
-        return True
+        if StoredObject(LANDING, "load", is_view=False) in present:
+            warehouse.fetch(f"SELECT {', '.join(LANDING_TABLES['load'])} FROM landing.load LIMIT 0")
+            return True
     return False
 
 
@@ -77,13 +73,12 @@ def _is_ours(definition: str) -> bool:
 
 
 def _refusal(objects: Iterable[StoredObject], gateway: str, settings: Settings) -> ForeignObjectsError:
-    names = sorted(f"{stored.schema}.{stored.name}" for stored in objects)
+    names = sorted(map(str, objects))
     more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
-    place, setting = (
-        (f"The database {settings.duckdb_path}", "DUCKDB_PATH")
-        if gateway == "duckdb"
-        else (f"Catalog {databricks_of(settings).catalog}", "DATABRICKS_CATALOG")
-    )
+    if gateway == "duckdb":
+        place, setting = f"The database {settings.duckdb_path}", "DUCKDB_PATH"
+    else:
+        place, setting = f"Catalog {databricks_of(settings).catalog}", "DATABRICKS_CATALOG"
     return ForeignObjectsError(
         f"{place} holds what this project did not make, in schemas that it writes to: {', '.join(names[:_LISTED])}"
         f"{more}. Nothing was written.",
