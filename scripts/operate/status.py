@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import duckdb
 from rich.console import Console
@@ -23,8 +23,7 @@ from scripts.warehouse.open import open_warehouse
 from scripts.warehouse.ownership import refuse_foreign_objects
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One line of the status; `remedy` is empty where all is well."""
 
     name: str
@@ -53,18 +52,16 @@ def _findings(settings: Settings) -> Iterable[Finding]:
         yield Finding("database", "not to be had", str(error))
         return
     with closing(warehouse):
-        others = refuse_foreign_objects(warehouse, settings)
-        names = ", ".join(f"{stored.schema}.{stored.name}" for stored in others)
+        names = ", ".join(map(str, refuse_foreign_objects(warehouse, settings)))
         place = f"{settings.duckdb_path}" if settings.gateway == "duckdb" else settings.gateway
-        yield Finding("database", place + (f"; not this project's and left alone: {names}" if others else ""))
+        yield Finding("database", place + (f"; not this project's and left alone: {names}" if names else ""))
         try:
             yield from _landing(warehouse)
             yield from _models(warehouse)
             yield _exports(warehouse, settings)
         except duckdb.CatalogException as error:
-            yield Finding(
-                "models", f"not all there: {first_line(error)}", "Run `python -m scripts.pipeline transform`."
-            )
+            said = f"not all there: {first_line(error)}"
+            yield Finding("models", said, "Run `python -m scripts.pipeline transform`.")
 
 
 def _inputs(settings: Settings) -> Iterable[Finding]:
@@ -109,11 +106,11 @@ def _landing(warehouse: Warehouse) -> Iterable[Finding]:
     if differences := ledger_differences(warehouse):
         yield Finding("ledger", "; ".join(map(str, differences)), ledger_remedy(differences))
         return
-    pending = sorted({loaded_at for feed in FEEDS for loaded_at, *_ in missing_loads(warehouse, feed)})
-    if pending:
+    if pending := sorted({loaded_at for _, loaded_at, *_ in missing_loads(warehouse)}):
+        loads = wording.count(len(pending), "load", "loads")
         yield Finding(
             "pending",
-            f"{wording.count(len(pending), 'load', 'loads')} not in the models: {', '.join(map(str, pending[:3]))}",
+            f"{loads} not in the models: {', '.join(map(str, pending[:3]))}",
             "Run `python -m scripts.pipeline transform`; if they stay pending, add --full-refresh.",
         )
     else:

@@ -6,16 +6,14 @@ Audits look at the rows of a window; this looks at all of them, with sums, one p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from scripts.errors import BlockingAuditError
 from scripts.warehouse import Warehouse
 
 
-@dataclass(frozen=True)
-class Tier:
+class Tier(NamedTuple):
     """One row of `reference.interest_rate_tier`."""
 
     balance_from_amount: Decimal
@@ -23,8 +21,7 @@ class Tier:
     loan_bonus_pct: Decimal
 
 
-@dataclass(frozen=True)
-class Sums:
+class Sums(NamedTuple):
     """Accounts, their balances and their yearly interest."""
 
     accounts: int
@@ -47,10 +44,8 @@ SumsByTier = dict[int, Sums]
 
 def tiers_of(warehouse: Warehouse) -> list[Tier]:
     """The rates, the lowest balance first."""
-    rows = warehouse.fetch(
-        "SELECT balance_from_amount, interest_rate_pct, loan_bonus_pct FROM reference.interest_rate_tier "
-        "ORDER BY balance_from_amount"
-    )
+    columns = ", ".join(Tier._fields)
+    rows = warehouse.fetch(f"SELECT {columns} FROM reference.interest_rate_tier ORDER BY balance_from_amount")
     return [Tier(*row) for row in rows]
 
 
@@ -87,7 +82,7 @@ def refuse_disagreement(warehouse: Warehouse) -> None:
         for place in sorted({*expected, *summary})
         if summary.get(place, NOTHING) != expected.get(place, NOTHING)
     ]
-    profiles, total = _sums_of_profiles(warehouse), _total(summary)
+    profiles, total = _sums_of_profiles(warehouse), Sums._make(map(sum, zip(NOTHING, *summary.values(), strict=True)))
     if not differences and profiles != total:
         differences = [f"marts.customer_profile: {profiles}; marts.account_summary holds {total}"]
     if differences:
@@ -122,19 +117,11 @@ def _sums_of_history(warehouse: Warehouse, tiers: Sequence[Tier]) -> SumsByTier:
 
 
 def _sums_of_profiles(warehouse: Warehouse) -> Sums:
-    row = warehouse.fetch(
+    ((accounts, balance, interest),) = warehouse.fetch(
         "SELECT COALESCE(SUM(total_accounts_count), 0), COALESCE(SUM(total_balance_amount), 0), "
         "COALESCE(SUM(total_annual_interest_amount), 0) FROM marts.customer_profile"
-    )[0]
-    return Sums(int(row[0]), row[1], row[2])
-
-
-def _total(sums: SumsByTier) -> Sums:
-    return Sums(
-        sum(one.accounts for one in sums.values()),
-        sum((one.balance_amount for one in sums.values()), Decimal(0)),
-        sum((one.interest_amount for one in sums.values()), Decimal(0)),
     )
+    return Sums(int(accounts), balance, interest)
 
 
 def _by_tier(balance: str, tiers: Sequence[Tier], values: Sequence[object], below: str) -> str:

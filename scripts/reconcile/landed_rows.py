@@ -4,17 +4,16 @@ been judged, and so is in staging or in quarantine."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from scripts.errors import BlockingAuditError
-from scripts.feeds import FEEDS, Feed
+from scripts.feeds import FEEDS
 from scripts.sql import timestamp_literal
 from scripts.warehouse import Warehouse
 
 
-@dataclass(frozen=True)
-class LedgerDifference:
+class LedgerDifference(NamedTuple):
     """A load of a feed whose rows or rejected lines are not as many as its ledger counted."""
 
     feed: str
@@ -39,13 +38,9 @@ def check_ledger(warehouse: Warehouse) -> None:
     Raises:
         BlockingAuditError: A load has more or fewer.
     """
-    differences = ledger_differences(warehouse)
-    if differences:
-        raise BlockingAuditError(
-            "The landing zone is not what its ledger counted:\n"
-            + "\n".join(map(str, differences))
-            + f"\n{ledger_remedy(differences)}"
-        )
+    if differences := ledger_differences(warehouse):
+        lines = ["The landing zone is not what its ledger counted:", *map(str, differences), ledger_remedy(differences)]
+        raise BlockingAuditError("\n".join(lines))
 
 
 def ledger_remedy(differences: list[LedgerDifference]) -> str:
@@ -96,38 +91,35 @@ def reconcile(warehouse: Warehouse, run_again_from: Callable[[datetime], None] |
         BlockingAuditError: A load has more or fewer rows than were counted, or there than landed.
     """
     check_ledger(warehouse)
-    missed = _missing(warehouse)
+    missed = missing_loads(warehouse)
     if missed and run_again_from:
         run_again_from(min(loaded_at for _, loaded_at, *_ in missed))
-        missed = _missing(warehouse)
+        missed = missing_loads(warehouse)
     if missed:
+        lines = (
+            f"{feed} load of {loaded_at}: {landed:,} rows landed, {reached:,} reached staging or quarantine\n"
+            for feed, loaded_at, landed, reached in missed
+        )
         raise BlockingAuditError(
-            "Landed rows are missing from the models:\n"
-            + "\n".join(
-                f"{feed.name} load of {loaded_at}: {landed:,} rows landed, {reached:,} reached staging or quarantine"
-                for feed, loaded_at, landed, reached in missed
-            )
-            + "\nA window that was on record as processed did not hold them. Run once with --full-refresh: it rebuilds "
-            "every model from the landing zone."
+            f"Landed rows are missing from the models:\n{''.join(lines)}A window that was on record as processed did "
+            "not hold them. Run once with --full-refresh: it rebuilds every model from the landing zone."
         )
 
 
-def _missing(warehouse: Warehouse) -> list[tuple[Feed, datetime, int, int]]:
-    return [(feed, *load) for feed in FEEDS for load in missing_loads(warehouse, feed)]
+def missing_loads(warehouse: Warehouse) -> list[tuple[str, datetime, int, int]]:
+    """The loads of which not every row has arrived: feed, time, rows landed, rows in staging and quarantine."""
+    return [(feed.name, *load) for feed in FEEDS for load in warehouse.fetch(_missing_query(feed.name))]
 
 
-def missing_loads(warehouse: Warehouse, feed: Feed) -> list[tuple[datetime, int, int]]:
-    """The loads of which not every row has arrived: time, rows landed, rows in staging and quarantine."""
-    return warehouse.fetch(
-        f"""
+def _missing_query(feed: str) -> str:
+    return f"""
         SELECT loaded_at, SUM(landed), SUM(reached)
         FROM (
-            SELECT loaded_at, COUNT(*) AS landed, 0 AS reached FROM source.src_{feed.name} GROUP BY loaded_at
+            SELECT loaded_at, COUNT(*) AS landed, 0 AS reached FROM source.src_{feed} GROUP BY loaded_at
             UNION ALL
-            SELECT loaded_at, 0, COUNT(*) FROM staging.judged_{feed.name} GROUP BY loaded_at
+            SELECT loaded_at, 0, COUNT(*) FROM staging.judged_{feed} GROUP BY loaded_at
         ) AS counted
         GROUP BY loaded_at
         HAVING SUM(landed) <> SUM(reached)
         ORDER BY loaded_at
     """
-    )
