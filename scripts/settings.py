@@ -22,7 +22,6 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
-from pydantic_core import ErrorDetails
 
 from scripts.errors import SettingsError
 
@@ -34,11 +33,8 @@ DEFAULT_INPUT_PATH = PROJECT_ROOT / "data" / "inputs"
 class DatabricksSettings:
     """Where the warehouse is and how to be let in: a token, a service principal, or else the browser (OAuth).
 
-    Attributes:
-        catalog: Unity Catalog catalog of all tables.
-        schema: Schema in which the marts are published.
-        volume: Schema and volume, in the catalog, for files on their way to the warehouse.
-    """
+    All tables are in `catalog`, the published marts in its `schema`; files on their way to the warehouse are in its
+    `volume` (schema and volume)."""
 
     host: str
     http_path: str
@@ -214,7 +210,6 @@ class Settings(BaseModel):
 
 
 def load_report_settings() -> ReportSettings:
-    """Reads the settings of the quality reports."""
     values = _values()
     default = Settings.model_fields["quality_reports_path"].default
     return ReportSettings(
@@ -239,7 +234,11 @@ def load_settings(inputs: str | None = None) -> Settings:
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError("\n".join(_fault(one) for one in error.errors())) from None
+        faults = (
+            f"{one['loc'][0]} is '{one['input']}'; {one['msg'].removeprefix('Value error, ')}."
+            for one in error.errors()
+        )
+        raise SettingsError("\n".join(faults)) from None
     if settings.databricks is None and settings.gateway == "databricks":
         raise SettingsError(_NO_DATABRICKS)
     folder = settings.duckdb_path.parent
@@ -254,11 +253,7 @@ def load_settings(inputs: str | None = None) -> Settings:
 
 
 def databricks_of(settings: Settings) -> DatabricksSettings:
-    """The Databricks settings.
-
-    Raises:
-        SettingsError: There are none, or not all.
-    """
+    """The Databricks settings; raises SettingsError where there are none, or not all."""
     if settings.databricks is None:
         raise SettingsError(_NO_DATABRICKS)
     return settings.databricks
@@ -285,7 +280,3 @@ def _started_with() -> dict[str, str]:
     except OSError:
         return {}
     return {os.fsdecode(name): os.fsdecode(text) for name, _, text in (pair.partition(b"=") for pair in pairs)}
-
-
-def _fault(error: ErrorDetails) -> str:
-    return f"{error['loc'][0]} is '{error['input']}'; {error['msg'].removeprefix('Value error, ')}."

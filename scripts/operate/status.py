@@ -107,12 +107,9 @@ def _landing(warehouse: Warehouse) -> Iterable[Finding]:
         yield Finding("ledger", "; ".join(map(str, differences)), ledger_remedy(differences))
         return
     if pending := sorted({loaded_at for _, loaded_at, *_ in missing_loads(warehouse)}):
-        loads = wording.count(len(pending), "load", "loads")
-        yield Finding(
-            "pending",
-            f"{loads} not in the models: {', '.join(map(str, pending[:3]))}",
-            "Run `python -m scripts.pipeline transform`; if they stay pending, add --full-refresh.",
-        )
+        waiting = f"{wording.count(len(pending), 'load', 'loads')} not in the models"
+        remedy = "Run `python -m scripts.pipeline transform`; if they stay pending, add --full-refresh."
+        yield Finding("pending", f"{waiting}: {', '.join(map(str, pending[:3]))}", remedy)
     else:
         yield Finding("pending", "nothing: every landed row is in staging or quarantine")
 
@@ -153,7 +150,7 @@ def _not_seen(warehouse: Warehouse, feed: Feed) -> Finding:
 
 
 def _exports(warehouse: Warehouse, settings: Settings) -> Finding:
-    wrong = check_outputs(settings.output_path)
-    wrong = wrong or outdated(warehouse, settings.output_path, model_versions(warehouse))
+    folder = settings.output_path
+    wrong = check_outputs(folder) or outdated(warehouse, folder, model_versions(warehouse))
     remedy = f"{' '.join(wrong)} Run `python -m scripts.pipeline export`." if wrong else ""
-    return Finding("exports", f"{settings.output_path}", remedy)
+    return Finding("exports", f"{folder}", remedy)

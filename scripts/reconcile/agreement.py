@@ -70,11 +70,7 @@ def sums_by_tier(rows: Sequence[Sequence[Any]]) -> SumsByTier:
 
 
 def refuse_disagreement(warehouse: Warehouse) -> None:
-    """Compares the marts with what history and the rates call for.
-
-    Raises:
-        BlockingAuditError: They hold other accounts, balances or interest.
-    """
+    """Raises BlockingAuditError where the marts hold other accounts, balances or interest than history calls for."""
     tiers = tiers_of(warehouse)
     expected, summary = _sums_of_history(warehouse, tiers), sums_of_mart(warehouse, tiers)
     differences = [

@@ -33,11 +33,7 @@ class LedgerDifference(NamedTuple):
 
 
 def check_ledger(warehouse: Warehouse) -> None:
-    """Compares, load by load, what the ledger counted with the rows in the landing zone.
-
-    Raises:
-        BlockingAuditError: A load has more or fewer.
-    """
+    """Raises BlockingAuditError where the landing zone has more or fewer rows of a load than the ledger counted."""
     if differences := ledger_differences(warehouse):
         lines = ["The landing zone is not what its ledger counted:", *map(str, differences), ledger_remedy(differences)]
         raise BlockingAuditError("\n".join(lines))
@@ -81,15 +77,9 @@ def ledger_differences(warehouse: Warehouse) -> list[LedgerDifference]:
 
 
 def reconcile(warehouse: Warehouse, run_again_from: Callable[[datetime], None] | None = None) -> None:
-    """Compares, load by load, the rows in the landing zone with the ledger and with those in staging and quarantine.
-
-    Args:
-        run_again_from: Called with the time of the first load of which not every row has arrived, before it
-            is given up.
-
-    Raises:
-        BlockingAuditError: A load has more or fewer rows than were counted, or there than landed.
-    """
+    """Compares, load by load, the rows in the landing zone with the ledger and with those in staging and quarantine;
+    raises BlockingAuditError where they are more or fewer. `run_again_from` is called with the time of the first load
+    of which not every row has arrived, before it is given up."""
     check_ledger(warehouse)
     missed = missing_loads(warehouse)
     if missed and run_again_from:

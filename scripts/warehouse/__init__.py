@@ -31,12 +31,9 @@ class Readable(ABC):
 
     SQL is written in DuckDB's dialect and names tables by layer (`marts.account_summary`). It keeps to what both
     engines can say: no QUALIFY, no DuckDB-only functions, no lists or structs.
-
-    Attributes:
-        gateway: `duckdb` or `databricks`.
     """
 
-    gateway: str
+    gateway: str  # duckdb or databricks
 
     @abstractmethod
     def fetch(self, sql: str) -> list[tuple[Any, ...]]:
@@ -86,22 +83,14 @@ class Warehouse(Readable):
 
     @abstractmethod
     def load(self) -> AbstractContextManager[LoadArea]:
-        """Opens the area of one load, as soon as no other is open. What was written inside is kept when it ends well,
-        and is as if never written when it does not.
-
-        Raises:
-            DatabaseInUseError: Another load is open still after LOCK_TIMEOUT.
-        """
+        """Opens the area of one load, as soon as no other is open; raises DatabaseInUseError where one is still after
+        LOCK_TIMEOUT. What was written inside is kept when it ends well, and is as if never written when it does not."""
 
 
 class LoadArea(Protocol):
-    """Where one load is parsed, compared and written.
+    """Where one load is parsed, compared and written."""
 
-    Attributes:
-        may_commit: SQL for: no other ingest has taken this one's place meanwhile.
-    """
-
-    may_commit: str
+    may_commit: str  # SQL for: no other ingest has taken this one's place meanwhile
 
     def parser(self) -> duckdb.DuckDBPyConnection:
         """Returns another DuckDB connection to parse a CSV file in; all of them see the same tables."""

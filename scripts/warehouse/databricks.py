@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -105,22 +105,20 @@ class DatabricksWarehouse(Warehouse):
 
     @contextmanager
     def volume_area(self, name: str = "") -> Iterator[DatabricksLoadArea]:
-        """A folder of its own in the volume, which is made sure of; the folder is removed when it is left.
-
-        Args:
-            name: Of the folder; without one it says the day on which it was made (see `_is_leftover`).
-        """
+        """A folder of its own in the volume, which is made sure of; the folder is removed when it is left. Without a
+        name it gets one that says the day on which it was made (see `_is_leftover`)."""
         schema, volume = self._settings.volume
         self.execute_native(f"CREATE SCHEMA IF NOT EXISTS {schema}")
         self.execute_native(f"CREATE VOLUME IF NOT EXISTS {schema}.{volume}")
         root = f"/Volumes/{self._settings.catalog}/{schema}/{volume}"
         name = name or f"{utc_now():%Y%m%d}_{uuid4().hex}"
-        area = DatabricksLoadArea(self, root, Path(self._staging_folder.name) / name)
-        try:
-            yield area
-        finally:
-            area.close()
-            self._remove(f"{area.folder}/")
+        local_folder = Path(self._staging_folder.name) / name
+        local_folder.mkdir()
+        with ExitStack() as left:
+            left.callback(self._remove, f"{root}/{name}/")
+            left.callback(shutil.rmtree, local_folder)
+            local = left.enter_context(duckdb.connect(str(local_folder / "parsed.duckdb")))
+            yield DatabricksLoadArea(self, root, local, local_folder)
 
     def close(self) -> None:
         with suppress(DatabricksError):
@@ -170,9 +168,8 @@ class DatabricksWarehouse(Warehouse):
         except Exception as error:
             with suppress(Exception):
                 cursor.close()
-            raise PipelineError(
-                f"Databricks refused or lost a statement: {first_line(error)}\nIt was: {sql}"
-            ) from error
+            said = f"Databricks refused or lost a statement: {first_line(error)}\nIt was: {sql}"
+            raise PipelineError(said) from error
 
 
 class DatabricksLoadArea:
@@ -180,12 +177,12 @@ class DatabricksLoadArea:
 
     may_commit = "TRUE"
 
-    def __init__(self, warehouse: DatabricksWarehouse, root: str, local_folder: Path) -> None:
-        self._warehouse, self._folder = warehouse, local_folder
-        self.name, self.root, self.folder = local_folder.name, root, f"{root}/{local_folder.name}"
+    def __init__(
+        self, warehouse: DatabricksWarehouse, root: str, local: duckdb.DuckDBPyConnection, local_folder: Path
+    ) -> None:
+        self._warehouse, self._local, self._folder = warehouse, local, local_folder
+        self.root, self.name = root, local_folder.name
         self._scratch: list[str] = []
-        self._folder.mkdir()
-        self._local = duckdb.connect(str(self._folder / "parsed.duckdb"))
 
     def parser(self) -> duckdb.DuckDBPyConnection:
         return self._local.cursor()
@@ -201,7 +198,7 @@ class DatabricksLoadArea:
         self._local.execute(
             f"COPY {table} TO '{local}' (FORMAT parquet, COMPRESSION zstd, FILE_SIZE_BYTES '{PART_BYTES}')"
         )
-        folder = f"{self.folder}/{table}"
+        folder = f"{self.root}/{self.name}/{table}"
         for part in sorted(local.iterdir()):
             self._warehouse.execute_native(f"PUT '{part}' INTO '{folder}/{part.name}' OVERWRITE")
             part.unlink()
@@ -217,11 +214,6 @@ class DatabricksLoadArea:
         """Drops the tables of this load."""
         for table in self._scratch:
             self._warehouse.execute_native(f"DROP TABLE IF EXISTS {table}")
-
-    def close(self) -> None:
-        """Lets go of the local files."""
-        self._local.close()
-        shutil.rmtree(self._folder)
 
 
 def _is_leftover(name: str) -> bool:

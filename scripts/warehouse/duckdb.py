@@ -30,12 +30,8 @@ class DuckDBWarehouse(Warehouse):
 
     @classmethod
     def open(cls, path: Path) -> DuckDBWarehouse:
-        """Connects to the file on its own, without SQLMesh.
-
-        Raises:
-            DatabaseInUseError: Another process has it open.
-            PipelineError: There is no such file, or it can't be opened.
-        """
+        """Connects to the file on its own, without SQLMesh; raises PipelineError where it is not there or can't be
+        opened, of the kind DatabaseInUseError where another process has it open."""
         if not path.exists():
             raise PipelineError(f"There is no database at {path} yet. Run `make run` first, or set DUCKDB_PATH.")
         connection = duckdb.connect(config={"temp_directory": f"{path}.tmp"})

@@ -48,14 +48,9 @@ class _Holder(NamedTuple):
 def lease(
     warehouse: DatabricksWarehouse, load_id: str, lock_timeout: float, connect: Callable[[], DatabricksWarehouse]
 ) -> Iterator[None]:
-    """Holds the lease under the load's id, and waits for it where another load holds it.
-
-    Args:
-        connect: Opens a connection of its own for a load that takes longer than the lease: two threads don't share one.
-
-    Raises:
-        DatabaseInUseError: Another load holds it still after so many seconds.
-    """
+    """Holds the lease under the load's id, and waits for it where another load holds it; raises DatabaseInUseError
+    where that one holds it still after so many seconds. `connect` opens a connection of its own for a load that takes
+    longer than the lease: two threads don't share one."""
     once_free(lambda: _take(warehouse, load_id), lock_timeout, console, pause=2)
     ended = Event()
     keeper = Thread(target=_keep, args=(load_id, connect, ended), daemon=True)

@@ -18,11 +18,7 @@ Opened = TypeVar("Opened")
 
 
 def open_warehouse(settings: Settings) -> Warehouse:
-    """Connects to the tables without loading the SQLMesh project.
-
-    Raises:
-        PipelineError: There is nothing to connect to, or it is in use.
-    """
+    """Connects without loading the SQLMesh project; raises PipelineError where there is nothing, or it is in use."""
     if settings.gateway == "duckdb":
         return DuckDBWarehouse.open(settings.duckdb_path)
     # Only who uses Databricks pays for importing its connector.
@@ -32,14 +28,8 @@ def open_warehouse(settings: Settings) -> Warehouse:
 
 
 def once_free(opening: Callable[[], Opened], seconds: float, console: Console, pause: float = 0.2) -> Opened:
-    """Opens a database as soon as no other process has it open, and says so once where it has to wait.
-
-    Args:
-        pause: Seconds between two attempts.
-
-    Raises:
-        DatabaseInUseError: Another process has it open still after so many seconds.
-    """
+    """Opens a database as soon as no other process has it open, and says so once where it has to wait; raises
+    DatabaseInUseError where one has it open still after so many seconds. `pause` is the seconds between attempts."""
     until = monotonic() + seconds
     waits = False
     while True:

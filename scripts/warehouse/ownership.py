@@ -48,14 +48,12 @@ def refuse_foreign_objects(warehouse: Readable, settings: Settings, environment:
     present = in_the_way = warehouse.objects(SCHEMAS | layers)
     if _is_here(warehouse, present):
         views = warehouse.view_definitions(layers)
-        in_the_way = {
-            stored
-            for stored in present
-            if str(stored) in models and not (stored.is_view and _is_ours(views.get(str(stored), "")))
-        }
+        # A view is ours that shows a table which SQLMesh keeps; one whose SQL may not be seen is taken for ours.
+        foreign = {view for view, sql in views.items() if sql and not _PHYSICAL_TABLE.search(sql)}
+        in_the_way = {one for one in present if str(one) in models and (not one.is_view or str(one) in foreign)}
     if in_the_way:
         raise _refusal(in_the_way, warehouse.gateway, settings)
-    return sorted(stored for stored in present if stored.schema in layers | {LANDING} and str(stored) not in own)
+    return sorted(one for one in present if one.schema in layers | {LANDING} and str(one) not in own)
 
 
 def _is_here(warehouse: Readable, present: set[StoredObject]) -> bool:
@@ -65,11 +63,6 @@ def _is_here(warehouse: Readable, present: set[StoredObject]) -> bool:
             warehouse.fetch(f"SELECT {', '.join(LANDING_TABLES['load'])} FROM landing.load LIMIT 0")
             return True
     return False
-
-
-def _is_ours(definition: str) -> bool:
-    """Whether a view shows a table that SQLMesh keeps; one whose SQL may not be seen is taken for ours."""
-    return not definition or _PHYSICAL_TABLE.search(definition) is not None
 
 
 def _refusal(objects: Iterable[StoredObject], gateway: str, settings: Settings) -> ForeignObjectsError:

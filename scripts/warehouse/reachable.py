@@ -25,11 +25,7 @@ class _NoRedirects(HTTPRedirectHandler):
 
 
 def reach(target: DatabricksSettings) -> None:
-    """Tries the host and the token once.
-
-    Raises:
-        PipelineError: No answer, a certificate that is not trusted, or a token that is refused.
-    """
+    """Raises PipelineError where the host does not answer, its certificate is not trusted, or the token is refused."""
     reach_host(target)
     try_token(target)
 
