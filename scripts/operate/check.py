@@ -42,18 +42,14 @@ def print_check(settings: Settings, console: Console) -> int:
             else:
                 console.print(f"[green]✓[/green] [bold]{step.name}[/bold]  {escape(said)}", soft_wrap=True)
     except Exception as error:
-        what, remedy = _told(error, step)
+        what, remedy = first_line(error), step.remedy
+        if isinstance(error, PipelineError) and error.remedy:
+            # What the error itself knows goes before what holds of the step.
+            what, remedy = error.what, error.remedy
         console.print(f"[red]✗[/red] [bold]{step.name}[/bold]  {escape(what)}", soft_wrap=True)
         console.print(f"  [yellow]→ {escape(remedy)}[/yellow]", soft_wrap=True)
         return error.exit_code if isinstance(error, PipelineError) else 1
     return 0
-
-
-def _told(error: Exception, step: Step) -> tuple[str, str]:
-    """What failed and what to do: what the error itself knows goes before what holds of the step."""
-    if isinstance(error, PipelineError) and error.remedy:
-        return error.what, error.remedy
-    return first_line(error), step.remedy
 
 
 def _duckdb_steps(settings: Settings) -> Steps:
@@ -117,10 +113,8 @@ def _databricks_steps(settings: Settings) -> Steps:
         yield from _state_steps(settings)
         from scripts.project.transform import open_project
 
-        yield Step(
-            "publish",
-            f"Grant CREATE TABLE and SELECT in schema {target.schema} to this identity, or set DATABRICKS_SCHEMA.",
-        )
+        remedy = f"Grant CREATE TABLE and SELECT in schema {target.schema} to this identity, or set DATABRICKS_SCHEMA."
+        yield Step("publish", remedy)
         with closing(open_project(settings, Console(quiet=True))) as project:
             check_target(warehouse, target, project.marts, replace=False)
         warehouse.execute(f"CREATE SCHEMA IF NOT EXISTS {target.schema}")

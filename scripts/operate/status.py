@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import closing
+from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
@@ -14,7 +15,7 @@ from scripts import wording
 from scripts.errors import PipelineError, first_line
 from scripts.feeds import FEEDS, Feed
 from scripts.outputs.export import check_outputs, outdated
-from scripts.reconcile.landed_rows import ledger_differences, ledger_remedy, missing_loads
+from scripts.reconcile.landed_rows import ledger_differences, missing_loads
 from scripts.report.figures import held_back, marts_of_prod, model_versions, not_seen, quarantine_now
 from scripts.report.quality_report import latest_report, latest_report_path
 from scripts.settings import Settings
@@ -44,8 +45,8 @@ def print_status(settings: Settings, console: Console) -> bool:
 
 
 def _findings(settings: Settings) -> Iterable[Finding]:
-    yield from _inputs(settings)
-    yield from _last_run(settings)
+    yield _inputs(settings.input_path)
+    yield from _last_run(settings.quality_reports_path)
     try:
         warehouse = open_warehouse(settings)
     except PipelineError as error:
@@ -58,40 +59,40 @@ def _findings(settings: Settings) -> Iterable[Finding]:
         try:
             yield from _landing(warehouse)
             yield from _models(warehouse)
-            yield _exports(warehouse, settings)
+            yield _exports(warehouse, settings.output_path)
         except duckdb.CatalogException as error:
             said = f"not all there: {first_line(error)}"
             yield Finding("models", said, "Run `python -m scripts.pipeline transform`.")
 
 
-def _inputs(settings: Settings) -> Iterable[Finding]:
-    missing = [feed.file_name for feed in FEEDS if not (settings.input_path / feed.file_name).is_file()]
-    if missing:
-        remedy = f"Put {' and '.join(missing)} there, or set INPUT_PATH."
-        yield Finding("inputs", f"{settings.input_path}: {', '.join(missing)} missing", remedy)
-    else:
-        yield Finding("inputs", f"{settings.input_path}")
+def _inputs(folder: Path) -> Finding:
+    missing = [feed.file_name for feed in FEEDS if not (folder / feed.file_name).is_file()]
+    if not missing:
+        return Finding("inputs", f"{folder}")
+    remedy = f"Put {' and '.join(missing)} there, or set INPUT_PATH."
+    return Finding("inputs", f"{folder}: {', '.join(missing)} missing", remedy)
 
 
-def _last_run(settings: Settings) -> Iterable[Finding]:
+def _last_run(folder: Path) -> Iterable[Finding]:
     """What the newest report says, of a run that failed, too: no database needs to be had for it."""
-    path = latest_report_path(settings.quality_reports_path)
+    path = latest_report_path(folder)
     if path is None:
-        yield Finding("report", f"none in {settings.quality_reports_path}", "It is written by a run.")
+        yield Finding("report", f"none in {folder}", "It is written by a run.")
         return
     try:
-        report = latest_report(settings.quality_reports_path)
+        report = latest_report(folder)
     except PipelineError as error:
         yield Finding("report", f"{path} can't be read", str(error))
         return
     ended = f"{wording.moment(report['finished_at'])}: {wording.headline(report)}"
+    told = f"{path}: {report['verdict']}"
     if report["status"] == "failed":
         remedy = "See it with `python -m scripts.pipeline report --latest`."
         yield Finding("last run", f"{ended}. {wording.first_sentence(report['error'])}", remedy)
+        yield Finding("report", told)
     else:
         yield Finding("last run", ended)
-    lacks = report["problems"] and report["status"] != "failed"
-    yield Finding("report", f"{path}: {report['verdict']}", "Parts of it are missing: run again." if lacks else "")
+        yield Finding("report", told, "Parts of it are missing: run again." if report["problems"] else "")
 
 
 def _landing(warehouse: Warehouse) -> Iterable[Finding]:
@@ -103,8 +104,9 @@ def _landing(warehouse: Warehouse) -> Iterable[Finding]:
     ran = warehouse.fetch("SELECT finished_at, execution_time FROM landing.run ORDER BY finished_at DESC LIMIT 1")
     if ran:
         yield Finding("last success", f"ended at {ran[0][0]:%Y-%m-%d %H:%M:%S} UTC, up to {ran[0][1]} UTC")
-    if differences := ledger_differences(warehouse):
-        yield Finding("ledger", "; ".join(map(str, differences)), ledger_remedy(differences))
+    differences, remedy = ledger_differences(warehouse)
+    if differences:
+        yield Finding("ledger", "; ".join(differences), remedy)
         return
     if pending := sorted({loaded_at for _, loaded_at, *_ in missing_loads(warehouse)}):
         waiting = f"{wording.count(len(pending), 'load', 'loads')} not in the models"
@@ -149,8 +151,7 @@ def _not_seen(warehouse: Warehouse, feed: Feed) -> Finding:
     return Finding(f"not seen {feed.name}", f"{keys} {wording.NOT_SEEN}" + (f": {samples}" if samples else ""))
 
 
-def _exports(warehouse: Warehouse, settings: Settings) -> Finding:
-    folder = settings.output_path
+def _exports(warehouse: Warehouse, folder: Path) -> Finding:
     wrong = check_outputs(folder) or outdated(warehouse, folder, model_versions(warehouse))
     remedy = f"{' '.join(wrong)} Run `python -m scripts.pipeline export`." if wrong else ""
     return Finding("exports", f"{folder}", remedy)

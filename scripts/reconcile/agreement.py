@@ -94,22 +94,21 @@ def _sums_of_history(warehouse: Warehouse, tiers: Sequence[Tier]) -> SumsByTier:
     rate = _by_tier("balance_amount", tiers, [tier.interest_rate_pct for tier in tiers], "NULL")
     bonus = _by_tier("balance_amount", tiers, [tier.loan_bonus_pct for tier in tiers], "NULL")
     place = _by_tier("balance_amount", tiers, range(len(tiers)), "-1")
-    return sums_by_tier(
-        warehouse.fetch(f"""
-            SELECT place, COUNT(*), SUM(balance_amount), SUM({_INTEREST})
-            FROM (
-              SELECT
-                account.balance_amount,
-                {place} AS place,
-                CAST({rate} + CASE WHEN customer.has_loan_flag THEN {bonus} ELSE 0 END AS DECIMAL(6, 4)) AS rate
-              FROM snapshots.snap_account AS account
-              JOIN snapshots.snap_customer AS customer
-                ON customer.customer_id = account.customer_id AND customer.valid_to_at IS NULL
-              WHERE account.valid_to_at IS NULL AND account.account_type = 'savings'
-            ) AS earning
-            GROUP BY place
-        """)
-    )
+    rows = warehouse.fetch(f"""
+        SELECT place, COUNT(*), SUM(balance_amount), SUM({_INTEREST})
+        FROM (
+          SELECT
+            account.balance_amount,
+            {place} AS place,
+            CAST({rate} + CASE WHEN customer.has_loan_flag THEN {bonus} ELSE 0 END AS DECIMAL(6, 4)) AS rate
+          FROM snapshots.snap_account AS account
+          JOIN snapshots.snap_customer AS customer
+            ON customer.customer_id = account.customer_id AND customer.valid_to_at IS NULL
+          WHERE account.valid_to_at IS NULL AND account.account_type = 'savings'
+        ) AS earning
+        GROUP BY place
+    """)
+    return sums_by_tier(rows)
 
 
 def _sums_of_profiles(warehouse: Warehouse) -> Sums:

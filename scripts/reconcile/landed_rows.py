@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import NamedTuple
 
 from scripts.errors import BlockingAuditError
 from scripts.feeds import FEEDS
@@ -13,46 +12,17 @@ from scripts.sql import timestamp_literal
 from scripts.warehouse import Warehouse
 
 
-class LedgerDifference(NamedTuple):
-    """A load of a feed whose rows or rejected lines are not as many as its ledger counted."""
-
-    feed: str
-    loaded_at: datetime
-    counted: int
-    landed: int
-    counted_rejects: int
-    rejects: int
-
-    def __str__(self) -> str:
-        found = []
-        if self.counted != self.landed:
-            found.append(f"{self.landed:,} of {self.counted:,} rows are in landing.{self.feed}")
-        if self.counted_rejects != self.rejects:
-            found.append(f"{self.rejects:,} of {self.counted_rejects:,} rejected lines are in landing.reject")
-        return f"{self.feed} load of {self.loaded_at}: {', '.join(found)}"
-
-
 def check_ledger(warehouse: Warehouse) -> None:
     """Raises BlockingAuditError where the landing zone has more or fewer rows of a load than the ledger counted."""
-    if differences := ledger_differences(warehouse):
-        lines = ["The landing zone is not what its ledger counted:", *map(str, differences), ledger_remedy(differences)]
+    differences, remedy = ledger_differences(warehouse)
+    if differences:
+        lines = ["The landing zone is not what its ledger counted:", *differences, remedy]
         raise BlockingAuditError("\n".join(lines))
 
 
-def ledger_remedy(differences: list[LedgerDifference]) -> str:
-    """What to do: nothing else holds what landed."""
-    since = min(difference.loaded_at for difference in differences)
-    return (
-        "Everything is built from the landing zone, so no refresh mends it: put its tables back as they were (a copy "
-        "of the database; on Databricks RESTORE TABLE). Where that can't be had, go back to before the first of these "
-        f"loads, DELETE FROM landing.load WHERE loaded_at >= {timestamp_literal(since)}, take the files from then on "
-        "again, in order (`python -m scripts.pipeline ingest --as-of ...` for each), and end with `python -m "
-        "scripts.pipeline run --full-refresh`."
-    )
-
-
-def ledger_differences(warehouse: Warehouse) -> list[LedgerDifference]:
-    """The committed loads of which the landing zone holds more or fewer rows than the ledger counted, in order."""
+def ledger_differences(warehouse: Warehouse) -> tuple[list[str], str]:
+    """Names, in order, the committed loads of which the landing zone holds more or fewer rows than the ledger counted,
+    and says what to do."""
     landed = "\n".join(
         f"UNION ALL SELECT '{feed.name}', loaded_at, 0, 0, COUNT(*), 0, 0 FROM landing.{feed.name} GROUP BY loaded_at"
         for feed in FEEDS
@@ -73,7 +43,27 @@ def ledger_differences(warehouse: Warehouse) -> list[LedgerDifference]:
         ORDER BY loaded_at, feed
         """
     )
-    return [LedgerDifference(feed, loaded_at, *map(int, counts)) for feed, loaded_at, *counts in rows]
+    return [_difference(*row) for row in rows], _remedy(rows[0][1]) if rows else ""
+
+
+def _difference(feed: str, loaded_at: datetime, counted: int, landed: int, counted_rejects: int, rejects: int) -> str:
+    found = []
+    if counted != landed:
+        found.append(f"{landed:,} of {counted:,} rows are in landing.{feed}")
+    if counted_rejects != rejects:
+        found.append(f"{rejects:,} of {counted_rejects:,} rejected lines are in landing.reject")
+    return f"{feed} load of {loaded_at}: {', '.join(found)}"
+
+
+def _remedy(since: datetime) -> str:
+    # Nothing else holds what landed.
+    return (
+        "Everything is built from the landing zone, so no refresh mends it: put its tables back as they were (a copy "
+        "of the database; on Databricks RESTORE TABLE). Where that can't be had, go back to before the first of these "
+        f"loads, DELETE FROM landing.load WHERE loaded_at >= {timestamp_literal(since)}, take the files from then on "
+        "again, in order (`python -m scripts.pipeline ingest --as-of ...` for each), and end with `python -m "
+        "scripts.pipeline run --full-refresh`."
+    )
 
 
 def reconcile(warehouse: Warehouse, run_again_from: Callable[[datetime], None] | None = None) -> None:
