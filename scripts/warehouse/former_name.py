@@ -20,9 +20,6 @@ _STATE = {
 
 def put_right(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
     """Has the views and the state of an attached database of this project name it by `catalog`."""
-    ledger = "database_name = ? AND schema_name = 'landing' AND table_name = 'load'"
-    if not connection.execute(f"SELECT 1 FROM DUCKDB_TABLES() WHERE {ledger}", [catalog]).fetchone():
-        return
     views = _views(connection, catalog)
     # The name by which views of SQLMesh know the database, in quotes where it needs them.
     named = (re.search(r'FROM (\w+|"[^"]+")\.sqlmesh__', sql) for sql in views)
@@ -39,11 +36,13 @@ def put_right(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
 
 
 def _views(connection: duckdb.DuckDBPyConnection, catalog: str) -> list[str]:
-    """The statements that made the views: SQLMesh's physical ones first, for the others read them."""
+    """The statements that made the views of a database with our ledger: SQLMesh's physical ones first, for the others
+    read them."""
     found = connection.execute(
-        "SELECT sql FROM DUCKDB_VIEWS() WHERE database_name = ? AND NOT internal "
+        "SELECT sql FROM DUCKDB_VIEWS() WHERE database_name = $catalog AND NOT internal AND EXISTS (SELECT 1 FROM "
+        "DUCKDB_TABLES() WHERE database_name = $catalog AND schema_name = 'landing' AND table_name = 'load') "
         "ORDER BY STARTS_WITH(schema_name, 'sqlmesh__') DESC, view_oid",
-        [catalog],
+        {"catalog": catalog},
     )
     return [sql for (sql,) in found.fetchall()]
 
