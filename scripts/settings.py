@@ -210,13 +210,9 @@ class Settings(BaseModel):
 
 
 def load_report_settings() -> ReportSettings:
-    values = _values()
-    default = Settings.model_fields["quality_reports_path"].default
-    return ReportSettings(
-        gateway=values.get("DATABASE_TYPE", "duckdb"),
-        environment=values.get("ENVIRONMENT", "dev"),
-        folder=(PROJECT_ROOT / values.get("QUALITY_REPORTS_PATH", default)).resolve(),
-    )
+    values = {str(field.alias): field.default for field in Settings.model_fields.values()} | _values()
+    folder = (PROJECT_ROOT / values["QUALITY_REPORTS_PATH"]).resolve()
+    return ReportSettings(values["DATABASE_TYPE"], values["ENVIRONMENT"], folder)
 
 
 def load_settings(inputs: str | None = None) -> Settings:
