@@ -27,8 +27,7 @@ def ledger_differences(warehouse: Warehouse) -> tuple[list[str], str]:
         f"UNION ALL SELECT '{feed.name}', loaded_at, 0, 0, COUNT(*), 0, 0 FROM landing.{feed.name} GROUP BY loaded_at"
         for feed in FEEDS
     )
-    rows = warehouse.fetch(
-        f"""
+    rows = warehouse.fetch(f"""
         SELECT feed, loaded_at, SUM(counted), SUM(landed), SUM(counted_rejects), SUM(rejects)
         FROM (
             SELECT
@@ -41,8 +40,7 @@ def ledger_differences(warehouse: Warehouse) -> tuple[list[str], str]:
         GROUP BY feed, loaded_at
         HAVING SUM(committed) > 0 AND (SUM(counted) <> SUM(landed) OR SUM(counted_rejects) <> SUM(rejects))
         ORDER BY loaded_at, feed
-        """
-    )
+    """)
     return [_difference(*row) for row in rows], _remedy(rows[0][1]) if rows else ""
 
 

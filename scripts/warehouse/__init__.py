@@ -90,7 +90,7 @@ class Warehouse(Readable):
 class LoadArea(Protocol):
     """Where one load is parsed, compared and written."""
 
-    may_commit: str  # SQL for: no other ingest has taken this one's place meanwhile
+    may_commit: str = "TRUE"  # SQL for: no other ingest has taken this one's place meanwhile
 
     def parser(self) -> duckdb.DuckDBPyConnection:
         """Returns another DuckDB connection to parse a CSV file in; all of them see the same tables."""

@@ -20,9 +20,9 @@ from databricks.sql.exc import Error as DatabricksError
 from scripts.clock import utc_now
 from scripts.errors import PipelineError, first_line
 from scripts.settings import DatabricksSettings
-from scripts.warehouse import SCRATCH_SCHEMA, Warehouse
+from scripts.warehouse import SCRATCH_SCHEMA, LoadArea, Warehouse
 from scripts.warehouse.lease import is_held, lease
-from scripts.warehouse.reachable import reach
+from scripts.warehouse.reachable import reach_host, try_token
 
 FETCHED_ROWS = 100_000
 SIGN_IN_SECONDS = 60
@@ -36,7 +36,8 @@ class DatabricksWarehouse(Warehouse):
     gateway = "databricks"
 
     def __init__(self, settings: DatabricksSettings, lock_timeout: float = 0) -> None:
-        reach(settings)
+        reach_host(settings)
+        try_token(settings)
         self._settings, self._lock_timeout = settings, lock_timeout
         self._staging_folder = tempfile.TemporaryDirectory(prefix="lending_club_")
         try:
@@ -112,13 +113,12 @@ class DatabricksWarehouse(Warehouse):
         self.execute_native(f"CREATE VOLUME IF NOT EXISTS {schema}.{volume}")
         root = f"/Volumes/{self._settings.catalog}/{schema}/{volume}"
         name = name or f"{utc_now():%Y%m%d}_{uuid4().hex}"
-        local_folder = Path(self._staging_folder.name) / name
-        local_folder.mkdir()
-        with ExitStack() as left:
-            left.callback(self._remove, f"{root}/{name}/")
-            left.callback(shutil.rmtree, local_folder)
-            local = left.enter_context(duckdb.connect(str(local_folder / "parsed.duckdb")))
-            yield DatabricksLoadArea(self, root, local, local_folder)
+        folder = Path(self._staging_folder.name) / name
+        folder.mkdir()
+        with ExitStack() as opened:
+            opened.callback(self._remove, f"{root}/{name}/")
+            opened.callback(shutil.rmtree, folder)
+            yield DatabricksLoadArea(self, root, folder, opened)
 
     def close(self) -> None:
         with suppress(DatabricksError):
@@ -172,16 +172,12 @@ class DatabricksWarehouse(Warehouse):
             raise PipelineError(said) from error
 
 
-class DatabricksLoadArea:
+class DatabricksLoadArea(LoadArea):
     """One load: parsed by DuckDB in a scratch file, sent as Parquet, compared in scratch tables on the warehouse."""
 
-    may_commit = "TRUE"
-
-    def __init__(
-        self, warehouse: DatabricksWarehouse, root: str, local: duckdb.DuckDBPyConnection, local_folder: Path
-    ) -> None:
-        self._warehouse, self._local, self._folder = warehouse, local, local_folder
-        self.root, self.name = root, local_folder.name
+    def __init__(self, warehouse: DatabricksWarehouse, root: str, folder: Path, opened: ExitStack) -> None:
+        self._warehouse, self._folder, self.root, self.name = warehouse, folder, root, folder.name
+        self._local = opened.enter_context(duckdb.connect(str(folder / "parsed.duckdb")))
         self._scratch: list[str] = []
 
     def parser(self) -> duckdb.DuckDBPyConnection:

@@ -12,7 +12,7 @@ import duckdb
 
 from scripts.errors import DatabaseInUseError, PipelineError
 from scripts.sql import text_literal
-from scripts.warehouse import Warehouse, former_name
+from scripts.warehouse import LoadArea, Warehouse, former_name
 
 # One name, whatever the file's, for views name their catalog.
 CATALOG = "lending_club"
@@ -78,13 +78,11 @@ class DuckDBWarehouse(Warehouse):
             self._connection.execute("COMMIT")
 
 
-class DuckDBLoadArea:
+class DuckDBLoadArea(LoadArea):
     """One transaction; the files are parsed outside it, into a database in memory beside it.
 
     What was parsed and compared is let go of with `opened`: it takes more memory than all that follows.
     """
-
-    may_commit = "TRUE"
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, opened: ExitStack) -> None:
         self._connection, self._opened = connection, opened

@@ -19,8 +19,15 @@ _STATE = {
 
 
 def put_right(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
-    """Has the views and the state of an attached database of this project name it by `catalog`."""
-    views = _views(connection, catalog)
+    """Has the views and the state of an attached database name it by `catalog`, where it has this project's ledger."""
+    # SQLMesh's physical ones first, for the others read them.
+    found = connection.execute(
+        "SELECT sql FROM DUCKDB_VIEWS() WHERE database_name = $catalog AND NOT internal AND EXISTS (SELECT 1 FROM "
+        "DUCKDB_TABLES() WHERE database_name = $catalog AND schema_name = 'landing' AND table_name = 'load') "
+        "ORDER BY STARTS_WITH(schema_name, 'sqlmesh__') DESC, view_oid",
+        {"catalog": catalog},
+    )
+    views = [sql for (sql,) in found.fetchall()]
     # The name by which views of SQLMesh know the database, in quotes where it needs them.
     named = (re.search(r'FROM (\w+|"[^"]+")\.sqlmesh__', sql) for sql in views)
     former = next((name[1] for name in named if name and name[1] != catalog), None)
@@ -33,18 +40,6 @@ def put_right(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
             connection.execute(renamed.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))
     _rename_in_state(connection, former.strip('"'), catalog)
     connection.execute("COMMIT")
-
-
-def _views(connection: duckdb.DuckDBPyConnection, catalog: str) -> list[str]:
-    """The statements that made the views of a database with our ledger: SQLMesh's physical ones first, for the others
-    read them."""
-    found = connection.execute(
-        "SELECT sql FROM DUCKDB_VIEWS() WHERE database_name = $catalog AND NOT internal AND EXISTS (SELECT 1 FROM "
-        "DUCKDB_TABLES() WHERE database_name = $catalog AND schema_name = 'landing' AND table_name = 'load') "
-        "ORDER BY STARTS_WITH(schema_name, 'sqlmesh__') DESC, view_oid",
-        {"catalog": catalog},
-    )
-    return [sql for (sql,) in found.fetchall()]
 
 
 def _rename_in_state(connection: duckdb.DuckDBPyConnection, former: str, catalog: str) -> None:

@@ -24,14 +24,9 @@ class _NoRedirects(HTTPRedirectHandler):
         return None
 
 
-def reach(target: DatabricksSettings) -> None:
-    """Raises PipelineError where the host does not answer, its certificate is not trusted, or the token is refused."""
-    reach_host(target)
-    try_token(target)
-
-
 def reach_host(target: DatabricksSettings) -> str:
-    """A TLS connection to the host, through HTTPS_PROXY where it is set; an HTTP error is an answer, too."""
+    """A TLS connection to the host, through HTTPS_PROXY where it is set; an HTTP error is an answer, too. Raises
+    PipelineError where there is none, or the certificate is not trusted."""
     try:
         has_proxy = "https" in getproxies() and not proxy_bypass(target.host)
         if not has_proxy:
@@ -46,7 +41,7 @@ def reach_host(target: DatabricksSettings) -> str:
 
 
 def try_token(target: DatabricksSettings) -> str:
-    """Whether the warehouse takes the token, where one is set."""
+    """Whether the warehouse takes the token, where one is set; raises PipelineError where it refuses it."""
     if not target.token:
         return "none set: the service principal, or the browser, signs in"
     url = f"https://{target.host}/{target.http_path.lstrip('/')}"
