@@ -188,11 +188,8 @@ class Settings(BaseModel):
 
     @property
     def databricks(self) -> DatabricksSettings | None:
-        """Databricks' part; None where nothing of it is set.
-
-        Raises:
-            SettingsError: A part of what it needs is set, or two ways to be let in.
-        """
+        """Databricks' part; None where nothing of it is set. Raises SettingsError where only a part of what it needs is
+        set, or two ways to be let in."""
         given = {name.upper() for name, value in self if value}
         if given.isdisjoint(_NEEDED):
             return None
@@ -203,10 +200,8 @@ class Settings(BaseModel):
             raise SettingsError(
                 "DATABRICKS_TOKEN and DATABRICKS_CLIENT_ID are both set: keep the token or the service principal."
             )
-        prefix = "databricks_"
-        return DatabricksSettings(
-            **{name.removeprefix(prefix): value for name, value in self if name.startswith(prefix)}
-        )
+        parts = {name.removeprefix("databricks_"): value for name, value in self if name.startswith("databricks_")}
+        return DatabricksSettings(**parts)
 
 
 def load_report_settings() -> ReportSettings:
@@ -216,14 +211,9 @@ def load_report_settings() -> ReportSettings:
 
 
 def load_settings(inputs: str | None = None) -> Settings:
-    """Reads the settings, and makes the folder of the database file.
-
-    Args:
-        inputs: Folder of the feeds, in place of INPUT_PATH; a relative one starts at the working directory.
-
-    Raises:
-        SettingsError: A value is of the wrong form, or the databricks gateway lacks what it needs.
-    """
+    """Reads the settings, and makes the folder of the database file. `inputs` is the folder of the feeds in place of
+    INPUT_PATH; a relative one starts at the working directory. Raises SettingsError where a value is of the wrong form,
+    or the databricks gateway lacks what it needs."""
     values = _values()
     if inputs:
         values["INPUT_PATH"] = str(Path(inputs).resolve())
@@ -241,10 +231,8 @@ def load_settings(inputs: str | None = None) -> Settings:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SettingsError(
-            f"The folder {folder} of DUCKDB_PATH can't be made: {error.strerror}. Set DUCKDB_PATH to a path you may "
-            "write."
-        ) from error
+        said = f"The folder {folder} of DUCKDB_PATH can't be made: {error.strerror}."
+        raise SettingsError(said, "Set DUCKDB_PATH to a path you may write.") from error
     return settings
 
 

@@ -101,9 +101,9 @@ def _landing(warehouse: Warehouse) -> Iterable[Finding]:
         yield Finding("loads", "nothing is loaded yet", "Run `make run`.")
         return
     yield Finding("loads", f"{loads:,} taken, the newest dated {newest} UTC")
-    ran = warehouse.fetch("SELECT finished_at, execution_time FROM landing.run ORDER BY finished_at DESC LIMIT 1")
-    if ran:
-        yield Finding("last success", f"ended at {ran[0][0]:%Y-%m-%d %H:%M:%S} UTC, up to {ran[0][1]} UTC")
+    newest_run = "SELECT finished_at, execution_time FROM landing.run ORDER BY finished_at DESC LIMIT 1"
+    for ended, until in warehouse.fetch(newest_run):
+        yield Finding("last success", f"ended at {ended:%Y-%m-%d %H:%M:%S} UTC, up to {until} UTC")
     differences, remedy = ledger_differences(warehouse)
     if differences:
         yield Finding("ledger", "; ".join(differences), remedy)
@@ -119,8 +119,7 @@ def _landing(warehouse: Warehouse) -> Iterable[Finding]:
 def _models(warehouse: Warehouse) -> Iterable[Finding]:
     for feed in FEEDS:
         yield _quarantine(warehouse, feed)
-    held = held_back(warehouse)
-    accounts = wording.count(held["count"], "valid account", "valid accounts")
+    accounts = wording.count(held_back(warehouse)["count"], "valid account", "valid accounts")
     yield Finding("held back", f"{accounts} without a customer: unknown or gone")
     for mart in marts_of_prod(warehouse):
         yield _mart(warehouse, mart)

@@ -16,8 +16,7 @@ def check_ledger(warehouse: Warehouse) -> None:
     """Raises BlockingAuditError where the landing zone has more or fewer rows of a load than the ledger counted."""
     differences, remedy = ledger_differences(warehouse)
     if differences:
-        lines = ["The landing zone is not what its ledger counted:", *differences, remedy]
-        raise BlockingAuditError("\n".join(lines))
+        raise BlockingAuditError("\n".join(["The landing zone is not what its ledger counted:", *differences, remedy]))
 
 
 def ledger_differences(warehouse: Warehouse) -> tuple[list[str], str]:

@@ -25,8 +25,7 @@ LANDING_TABLES = {
     # When prod went over to which rates of interest (scripts/project/rate_changes.py).
     "rate_change": _columns("changed_at TIMESTAMP, rates VARCHAR"),
     # Which load may write, on an engine that locks nothing (scripts/warehouse/lease.py).
-    "lease": _columns("""
-        load_id VARCHAR, host VARCHAR, pid BIGINT, taken_at TIMESTAMP, until_at TIMESTAMP"""),
+    "lease": _columns("load_id VARCHAR, host VARCHAR, pid BIGINT, taken_at TIMESTAMP, until_at TIMESTAMP"),
     "run": _columns("""
         run_id VARCHAR, started_at TIMESTAMP, finished_at TIMESTAMP, execution_time TIMESTAMP,
         model_versions VARCHAR"""),
