@@ -118,14 +118,23 @@ def _landing(warehouse: Warehouse) -> Iterable[Finding]:
 
 def _models(warehouse: Warehouse) -> Iterable[Finding]:
     for feed in FEEDS:
-        yield _quarantine(warehouse, feed)
+        now = quarantine_now(warehouse, feed.name)
+        reasons = ", ".join(f"{wording.words(reason['reason'])} {reason['keys']:,}" for reason in now["reasons"])
+        yield _of_keys("quarantine", feed, now["keys"], "", reasons)
     accounts = wording.count(held_back(warehouse)["count"], "valid account", "valid accounts")
     yield Finding("held back", f"{accounts} without a customer: unknown or gone")
     for mart in marts_of_prod(warehouse):
         yield _mart(warehouse, mart)
     # Last: a database of before this table has it from its next run on.
     for feed in FEEDS:
-        yield _not_seen(warehouse, feed)
+        unseen = not_seen(warehouse, feed.name)
+        samples = wording.key_list(unseen["sample_keys"], unseen["count"])
+        yield _of_keys("not seen", feed, unseen["count"], f" {wording.NOT_SEEN}", samples)
+
+
+def _of_keys(name: str, feed: Feed, number: int, said: str, details: str) -> Finding:
+    keys = wording.count(number, *wording.FEED_NOUNS[feed.name])
+    return Finding(f"{name} {feed.name}", f"{keys}{said}" + (f": {details}" if details else ""))
 
 
 def _mart(warehouse: Warehouse, mart: str) -> Finding:
@@ -134,20 +143,6 @@ def _mart(warehouse: Warehouse, mart: str) -> Finding:
     ((rows, since),) = warehouse.fetch(f"SELECT COUNT(*), {newest} FROM {mart}")
     text = wording.count(rows, "row", "rows")
     return Finding(mart, f"{text}, the newest calculated at {since} UTC" if since else text)
-
-
-def _quarantine(warehouse: Warehouse, feed: Feed) -> Finding:
-    now = quarantine_now(warehouse, feed.name)
-    reasons = ", ".join(f"{wording.words(reason['reason'])} {reason['keys']:,}" for reason in now["reasons"])
-    keys = wording.count(now["keys"], *wording.FEED_NOUNS[feed.name])
-    return Finding(f"quarantine {feed.name}", keys + (f": {reasons}" if reasons else ""))
-
-
-def _not_seen(warehouse: Warehouse, feed: Feed) -> Finding:
-    unseen = not_seen(warehouse, feed.name)
-    keys = wording.count(unseen["count"], *wording.FEED_NOUNS[feed.name])
-    samples = wording.key_list(unseen["sample_keys"], unseen["count"])
-    return Finding(f"not seen {feed.name}", f"{keys} {wording.NOT_SEEN}" + (f": {samples}" if samples else ""))
 
 
 def _exports(warehouse: Warehouse, folder: Path) -> Finding:

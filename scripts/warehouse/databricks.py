@@ -107,7 +107,7 @@ class DatabricksWarehouse(Warehouse):
     @contextmanager
     def volume_area(self, name: str = "") -> Iterator[DatabricksLoadArea]:
         """A folder of its own in the volume, which is made sure of; the folder is removed when it is left. Without a
-        name it gets one that says the day on which it was made (see `_is_leftover`)."""
+        name it gets one that says the day on which it was made (see `_remove_leftovers`)."""
         schema, volume = self._settings.volume
         self.execute_native(f"CREATE SCHEMA IF NOT EXISTS {schema}")
         self.execute_native(f"CREATE VOLUME IF NOT EXISTS {schema}.{volume}")
@@ -129,8 +129,11 @@ class DatabricksWarehouse(Warehouse):
         """Removes what loads that were killed have left; this one holds the lease."""
         self.execute_native(f"DROP SCHEMA IF EXISTS {SCRATCH_SCHEMA} CASCADE")
         self.execute_native(f"CREATE SCHEMA IF NOT EXISTS {SCRATCH_SCHEMA}")
+        # The others that may be at work in a folder there, `publish` and `check`, hold no lease but do not take a day.
+        yesterday = f"{utc_now() - timedelta(days=1):%Y%m%d}"
         for path in self._entries(area.root):
-            if _is_leftover(path.rstrip("/").rpartition("/")[2]):
+            day = path.rstrip("/").rpartition("/")[2].partition("_")[0]
+            if not day.isdigit() or day < yesterday:
                 self._remove(path)
 
     def _remove(self, path: str) -> None:
@@ -207,16 +210,8 @@ class DatabricksLoadArea(LoadArea):
         return table
 
     def drop_scratch(self) -> None:
-        """Drops the tables of this load."""
         for table in self._scratch:
             self._warehouse.execute_native(f"DROP TABLE IF EXISTS {table}")
-
-
-def _is_leftover(name: str) -> bool:
-    """Whether no one can be at work any more in a folder of the volume that is not this load's: the others that may be
-    there, of `publish` and `check`, hold no lease but do not take a day."""
-    day = name.partition("_")[0]
-    return not day.isdigit() or day < f"{utc_now() - timedelta(days=1):%Y%m%d}"
 
 
 def to_databricks(sql: str) -> str:

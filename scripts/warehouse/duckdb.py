@@ -79,10 +79,8 @@ class DuckDBWarehouse(Warehouse):
 
 
 class DuckDBLoadArea(LoadArea):
-    """One transaction; the files are parsed outside it, into a database in memory beside it.
-
-    What was parsed and compared is let go of with `opened`: it takes more memory than all that follows.
-    """
+    """One transaction; the files are parsed outside it, into a database in memory beside it. What was parsed and
+    compared is let go of with `opened`: it takes more memory than all that follows."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, opened: ExitStack) -> None:
         self._connection, self._opened = connection, opened
