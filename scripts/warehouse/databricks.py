@@ -101,7 +101,8 @@ class DatabricksWarehouse(Warehouse):
             finally:
                 # One that has lost its lease meanwhile leaves alone what the other load has made.
                 with suppress(PipelineError):
-                    area.drop_scratch()
+                    for table in area.scratch_tables:
+                        self.execute_native(f"DROP TABLE IF EXISTS {table}")
                     self.execute_native(f"DROP SCHEMA IF EXISTS {SCRATCH_SCHEMA}")
 
     @contextmanager
@@ -181,7 +182,7 @@ class DatabricksLoadArea(LoadArea):
     def __init__(self, warehouse: DatabricksWarehouse, root: str, folder: Path, opened: ExitStack) -> None:
         self._warehouse, self._folder, self.root, self.name = warehouse, folder, root, folder.name
         self._local = opened.enter_context(duckdb.connect(str(folder / "parsed.duckdb")))
-        self._scratch: list[str] = []
+        self.scratch_tables: list[str] = []
 
     def parser(self) -> duckdb.DuckDBPyConnection:
         return self._local.cursor()
@@ -205,13 +206,9 @@ class DatabricksLoadArea(LoadArea):
 
     def scratch(self, name: str, query: str) -> str:
         table = f"{SCRATCH_SCHEMA}.{name}_{self.name}"
-        self._scratch.append(table)
+        self.scratch_tables.append(table)
         self._warehouse.execute(f"CREATE OR REPLACE TABLE {table} AS {query}")
         return table
-
-    def drop_scratch(self) -> None:
-        for table in self._scratch:
-            self._warehouse.execute_native(f"DROP TABLE IF EXISTS {table}")
 
 
 def to_databricks(sql: str) -> str:
