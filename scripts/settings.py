@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -46,8 +46,7 @@ class DatabricksSettings:
     client_secret: str = field(repr=False)
 
 
-@dataclass(frozen=True)
-class ReportSettings:
+class ReportSettings(NamedTuple):
     """What a quality report needs to know: no value of these is wrong, so that a run that can't begin has one, too."""
 
     gateway: str
@@ -55,8 +54,7 @@ class ReportSettings:
     folder: Path
 
 
-@dataclass(frozen=True)
-class Allowed:
+class Allowed(NamedTuple):
     """What a load may do in one run, however much of it: the guards that are off."""
 
     removals: bool = False

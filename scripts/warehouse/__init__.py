@@ -5,8 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import duckdb
 
@@ -14,8 +13,7 @@ import duckdb
 SCRATCH_SCHEMA = "landing_scratch"
 
 
-@dataclass(frozen=True, order=True)
-class StoredObject:
+class StoredObject(NamedTuple):
     """A table or a view; names in lower case."""
 
     schema: str
@@ -49,10 +47,8 @@ class Readable(ABC):
         return {StoredObject(schema.lower(), name.lower(), kind == "VIEW") for schema, name, kind in rows}
 
     def view_definitions(self, schemas: Collection[str]) -> dict[str, str]:
-        """The SQL of the views of these schemas, by `schema.name` in lower case.
-
-        Unity Catalog shows it to a view's owner: of others' views it is empty.
-        """
+        """The SQL of the views of these schemas, by `schema.name` in lower case. Unity Catalog shows it to a view's
+        owner: of others' views it is empty."""
         rows = self._described("views", "view_definition", schemas)
         return {f"{schema}.{name}".lower(): definition or "" for schema, name, definition in rows}
 

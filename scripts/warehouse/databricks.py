@@ -139,9 +139,7 @@ class DatabricksWarehouse(Warehouse):
 
     def _remove(self, path: str) -> None:
         """Removes a file, or the files of a folder, from the volume, as far as it lets: what stays is in nobody's way.
-
-        LIST need not write a folder with a slash: what can't be removed as a file is taken for one.
-        """
+        LIST need not write a folder with a slash: what can't be removed as a file is taken for one."""
         if not path.endswith("/"):
             with suppress(PipelineError):
                 self.execute_native(f"REMOVE '{path}'")
