@@ -7,21 +7,13 @@ Relative paths start at the project root.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from dotenv import dotenv_values
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WrapValidator
 
 from scripts.errors import SettingsError
 
@@ -31,9 +23,8 @@ DEFAULT_INPUT_PATH = PROJECT_ROOT / "data" / "inputs"
 
 @dataclass(frozen=True)
 class DatabricksSettings:
-    """Where the warehouse is and how to be let in: a token, a service principal, or else the browser (OAuth).
-
-    All tables are in `catalog`, the published marts in its `schema`; files on their way to the warehouse are in its
+    """Where the warehouse is and how to be let in: a token, a service principal, or else the browser (OAuth). All
+    tables are in `catalog`, the published marts in its `schema`; files on their way to the warehouse go through its
     `volume` (schema and volume)."""
 
     host: str
@@ -74,7 +65,7 @@ _NO_DATABRICKS = (
 def _must_be(what: str) -> WrapValidator:
     """In place of pydantic's words, which say nothing to someone who sets a variable."""
 
-    def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    def validate(value: Any, handler: Callable[[Any], Any]) -> Any:
         try:
             return handler(value)
         except ValidationError:
@@ -92,11 +83,9 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), _must_be("a number 
 Port = Annotated[int, Field(ge=1, le=65535), _must_be("the number of a port, such as 5432")]
 HostName = Annotated[str, AfterValidator(lambda text: text.removeprefix("https://").strip("/"))]
 Words = Annotated[tuple[str, ...], BeforeValidator(str.split)]
-NonEmpty = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1)]
 Volume = Annotated[
-    tuple[NonEmpty, NonEmpty],
-    BeforeValidator(lambda text: text.split(".")),
-    _must_be("schema.volume, as in landing.feed"),
+    tuple[Name, Name], BeforeValidator(lambda text: text.split(".")), _must_be("schema.volume, as in landing.feed")
 ]
 
 
@@ -195,9 +184,8 @@ class Settings(BaseModel):
         if missing := [name for name in expected if name not in given]:
             raise SettingsError(f"Databricks is configured in part; also set: {', '.join(missing)}.")
         if self.databricks_token and self.databricks_client_id:
-            raise SettingsError(
-                "DATABRICKS_TOKEN and DATABRICKS_CLIENT_ID are both set: keep the token or the service principal."
-            )
+            said = "DATABRICKS_TOKEN and DATABRICKS_CLIENT_ID are both set: keep the token or the service principal."
+            raise SettingsError(said)
         parts = {name.removeprefix("databricks_"): value for name, value in self if name.startswith("databricks_")}
         return DatabricksSettings(**parts)
 

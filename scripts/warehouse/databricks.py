@@ -51,10 +51,8 @@ class DatabricksWarehouse(Warehouse):
                 **_credentials(settings),
             )
         except Exception as error:
-            raise PipelineError(
-                f"No connection to Databricks at {settings.host}: {first_line(error)} "
-                "Run `python -m scripts.pipeline check` to see which part fails."
-            ) from error
+            said = f"No connection to Databricks at {settings.host}: {first_line(error)}"
+            raise PipelineError(f"{said} Run `python -m scripts.pipeline check` to see which part fails.") from error
 
     def fetch(self, sql: str) -> list[tuple[Any, ...]]:
         return self.fetch_native(to_databricks(sql))
@@ -193,9 +191,8 @@ class DatabricksLoadArea(LoadArea):
     def stage(self, table: str) -> str:
         """Sends rows as Parquet files to a folder of the volume; returns the name by which SQL reads it."""
         local = self._folder / table
-        self._local.execute(
-            f"COPY {table} TO '{local}' (FORMAT parquet, COMPRESSION zstd, FILE_SIZE_BYTES '{PART_BYTES}')"
-        )
+        options = f"FORMAT parquet, COMPRESSION zstd, FILE_SIZE_BYTES '{PART_BYTES}'"
+        self._local.execute(f"COPY {table} TO '{local}' ({options})")
         folder = f"{self.root}/{self.name}/{table}"
         for part in sorted(local.iterdir()):
             self._warehouse.execute_native(f"PUT '{part}' INTO '{folder}/{part.name}' OVERWRITE")

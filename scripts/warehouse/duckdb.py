@@ -108,6 +108,5 @@ def not_opened(path: Path, error: Exception) -> PipelineError:
         return PipelineError(f"The database {path} can't be opened: {said}")
     held = _HOLDER.search(said)
     by = f"PID {held['pid']}, {held['program']}" if held else "a run, `sqlmesh ui`, or a SQL client"
-    return DatabaseInUseError(
-        f"Another process has {path} open ({by}), and DuckDB lets only one write.", "Close it and run again."
-    )
+    what = f"Another process has {path} open ({by}), and DuckDB lets only one write."
+    return DatabaseInUseError(what, "Close it and run again.")

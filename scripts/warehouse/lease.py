@@ -79,10 +79,8 @@ def _take(warehouse: DatabricksWarehouse, load_id: str) -> None:
         assigned = ", ".join(f"{column} = {value}" for column, value in zip(columns, values, strict=True))
         statement = f"UPDATE landing.lease SET {assigned} WHERE until_at <= {_NOW}"
     else:
-        statement = (
-            f"INSERT INTO landing.lease ({', '.join(columns)}) SELECT {', '.join(values)} "
-            "WHERE NOT EXISTS (SELECT 1 FROM landing.lease)"
-        )
+        if_none = "WHERE NOT EXISTS (SELECT 1 FROM landing.lease)"
+        statement = f"INSERT INTO landing.lease ({', '.join(columns)}) SELECT {', '.join(values)} {if_none}"
     try:
         warehouse.execute_native(statement, {"host": socket.gethostname()})
     except PipelineError as error:

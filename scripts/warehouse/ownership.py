@@ -29,8 +29,7 @@ _PHYSICAL_TABLE = re.compile(rf"\b{PHYSICAL_PREFIX}(\w+?)[`\"]?\.[`\"]?\1__\w+__
 def refuse_foreign_objects(warehouse: Readable, settings: Settings, environment: str = "prod") -> list[StoredObject]:
     """Stops before anything is written where that could take somebody's tables away: raises ForeignObjectsError where
     the project was never here, yet one of its schemas holds something; or where a table, or a view that is not ours,
-    stands where a view of the environment belongs. Returns what somebody else has in the project's schemas in nobody's
-    way."""
+    stands where a view of the environment belongs. Returns what others have in these schemas in nobody's way."""
     suffix = "" if environment == "prod" else f"__{environment}"
     layers = {layer + suffix for layer in LAYERS}
     models = {
