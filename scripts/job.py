@@ -234,8 +234,7 @@ def warn_of_others_tables(settings: Settings, environment: str = "prod") -> None
     Raises:
         ForeignObjectsError: It would.
     """
-    from scripts.warehouse.lock import once_free
-    from scripts.warehouse.open import open_warehouse
+    from scripts.warehouse.open import once_free, open_warehouse
     from scripts.warehouse.ownership import refuse_foreign_objects
 
     if settings.gateway == "duckdb" and not settings.duckdb_path.exists():

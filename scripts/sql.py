@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ def text_literal(text: object) -> str:
 
 def path_literal(path: Path) -> str:
     """A path as a literal that DuckDB's file functions take for that one file, whatever is in its name."""
-    return text_literal("".join(f"[{one}]" if one in PATTERN_CHARACTERS else one for one in str(path)))
+    return text_literal(glob.escape(str(path)))
 
 
 def row_literal(values: Iterable[Any]) -> str:

@@ -29,13 +29,13 @@ from scripts.ingest.reader import ParsedFeed, read_feed
 from scripts.results import FeedLoad
 from scripts.settings import NOTHING_ALLOWED, Allowed, Settings
 from scripts.sql import row_literal, text_literal, timestamp_literal
-from scripts.warehouse import LoadArea, Warehouse, columns_of
+from scripts.warehouse import LoadArea, Warehouse
 from scripts.warehouse.landing_tables import landing_statements
 
 
 def create_landing(warehouse: Warehouse) -> None:
     """Makes sure of the landing zone."""
-    for statement in landing_statements(lambda table: columns_of(warehouse.fetch, table)):
+    for statement in landing_statements(warehouse.columns_of):
         warehouse.execute(statement)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
 from rich.console import Console
@@ -16,147 +16,128 @@ from scripts.settings import Settings, databricks_of
 from scripts.warehouse import Warehouse
 from scripts.warehouse.open import open_warehouse
 from scripts.warehouse.ownership import refuse_foreign_objects
-from scripts.warehouse.reachable import Step, reach_steps
+from scripts.warehouse.reachable import HOST_REMEDY, TOKEN_REMEDY, reach_host, try_token
 
-_READABLE = "Check that the tables' names can be read: information_schema of the database or catalog."
+
+class Step(NamedTuple):
+    """What is tried next, and what to do when it fails and its error does not say."""
+
+    name: str
+    remedy: str = ""
+
+
+# Each step before it is tried, and then what it found.
+Steps = Iterator[Step | str]
+
+_TABLES = Step("tables", "Check that the tables' names can be read: information_schema of the database or catalog.")
 
 
 def print_check(settings: Settings, console: Console) -> int:
     """Prints each step as it is tried; stops at the first that fails. Returns the exit code: 0 where all went well."""
     settings = settings.model_copy(update={"lock_timeout": 0})
-    for step in _databricks_steps(settings) if settings.gateway == "databricks" else _duckdb_steps(settings):
-        try:
-            detail = step.attempt()
-        except Exception as error:
-            what, remedy = _told(error, step)
-            console.print(f"[red]✗[/red] [bold]{step.name}[/bold]  {escape(what)}", soft_wrap=True)
-            console.print(f"  [yellow]→ {escape(remedy)}[/yellow]", soft_wrap=True)
-            return error.exit_code if isinstance(error, PipelineError) else 1
-        console.print(f"[green]✓[/green] [bold]{step.name}[/bold]  {escape(detail)}", soft_wrap=True)
+    try:
+        for said in _databricks_steps(settings) if settings.gateway == "databricks" else _duckdb_steps(settings):
+            if isinstance(said, Step):
+                step = said
+            else:
+                console.print(f"[green]✓[/green] [bold]{step.name}[/bold]  {escape(said)}", soft_wrap=True)
+    except Exception as error:
+        what, remedy = first_line(error), step.remedy
+        if isinstance(error, PipelineError) and error.remedy:
+            # What the error itself knows goes before what holds of the step.
+            what, remedy = error.what, error.remedy
+        console.print(f"[red]✗[/red] [bold]{step.name}[/bold]  {escape(what)}", soft_wrap=True)
+        console.print(f"  [yellow]→ {escape(remedy)}[/yellow]", soft_wrap=True)
+        return error.exit_code if isinstance(error, PipelineError) else 1
     return 0
 
 
-def _told(error: Exception, step: Step) -> tuple[str, str]:
-    """What failed and what to do: what the error itself knows goes before what holds of the step."""
-    if isinstance(error, PipelineError) and error.remedy:
-        return error.what, error.remedy
-    return first_line(error), step.remedy
-
-
-def _duckdb_steps(settings: Settings) -> Iterator[Step]:
-    def write() -> str:
-        with tempfile.NamedTemporaryFile(dir=settings.duckdb_path.parent):
-            return f"{settings.duckdb_path.parent} can be written"
-
-    yield Step("settings", lambda: f"duckdb, {settings.duckdb_path}", "")
-
-    def tables() -> str:
-        if not settings.duckdb_path.exists():
-            return "none yet"
+def _duckdb_steps(settings: Settings) -> Steps:
+    path = settings.duckdb_path
+    yield Step("settings")
+    yield f"duckdb, {path}"
+    yield Step("database folder", "Set DUCKDB_PATH to a file in a folder that you may write.")
+    with tempfile.NamedTemporaryFile(dir=path.parent):
+        yield f"{path.parent} can be written"
+    yield _TABLES
+    if path.exists():
         with closing(open_warehouse(settings)) as warehouse:
-            return _tables(warehouse, settings)
+            yield _others(warehouse, settings)
+    else:
+        yield "none yet"
+    yield from _state_steps(settings)
 
-    yield Step("database folder", write, "Set DUCKDB_PATH to a file in a folder that you may write.")
-    yield Step("tables", tables, _READABLE)
-    yield _state_step(settings)
 
-
-def _databricks_steps(settings: Settings) -> Iterator[Step]:
+def _databricks_steps(settings: Settings) -> Steps:
     from scripts.outputs.publish import check_target
     from scripts.warehouse.databricks import DatabricksWarehouse
 
+    yield Step("settings")
     target = databricks_of(settings)
-    warehouses: list[DatabricksWarehouse] = []
-    probe = f"lending_club_check_{uuid4().hex[:8]}"
-
-    def connect() -> str:
-        warehouses.append(DatabricksWarehouse(target))
-        return f"session open on {target.http_path}"
-
-    def statement() -> str:
-        ((answer,),) = warehouses[0].fetch("SELECT 1 + 1")
-        return f"answers ({answer})"
-
-    def catalog() -> str:
-        ((name,),) = warehouses[0].fetch("SELECT CURRENT_CATALOG()")
+    yield f"{target.host}, catalog {target.catalog}"
+    yield Step("DNS and TLS", HOST_REMEDY)
+    yield reach_host(target)
+    yield Step("token", TOKEN_REMEDY)
+    yield try_token(target)
+    yield Step(
+        "session",
+        "Check DATABRICKS_HTTP_PATH (warehouse: Connection details), that the identity may use the warehouse, and "
+        "DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET where they are set.",
+    )
+    with closing(DatabricksWarehouse(target)) as warehouse:
+        yield f"session open on {target.http_path}"
+        yield Step("warehouse", "Start the SQL warehouse, or let it start by itself.")
+        ((answer,),) = warehouse.fetch("SELECT 1 + 1")
+        yield f"answers ({answer})"
+        yield Step("catalog", f"Grant USE CATALOG on {target.catalog} to this identity, or set DATABRICKS_CATALOG.")
+        ((name,),) = warehouse.fetch("SELECT CURRENT_CATALOG()")
         if name != target.catalog:
             raise PipelineError(f"The session is in catalog {name}.")
-        return str(name)
-
-    def make_table(schema: str) -> None:
-        warehouses[0].execute(f"CREATE TABLE {schema}.{probe} AS SELECT 1 AS answer")
-        warehouses[0].execute(f"DROP TABLE {schema}.{probe}")
-
-    def create() -> str:
-        warehouses[0].execute(f"CREATE SCHEMA {probe}")
+        yield str(name)
+        yield _TABLES
+        yield _others(warehouse, settings)
+        yield Step("create", f"Grant CREATE SCHEMA on catalog {target.catalog} to this identity.")
+        probe = f"lending_club_check_{uuid4().hex[:8]}"
+        warehouse.execute(f"CREATE SCHEMA {probe}")
         try:
-            make_table(probe)
+            _make_table(warehouse, f"{probe}.{probe}")
         finally:
-            warehouses[0].execute(f"DROP SCHEMA {probe}")
-        return "a schema and a table made and dropped"
-
-    def volume() -> str:
-        with warehouses[0].volume_area() as area:
+            warehouse.execute(f"DROP SCHEMA {probe}")
+        yield "a schema and a table made and dropped"
+        schema, volume = target.volume
+        yield Step("volume", f"Grant CREATE VOLUME in schema {schema}, or READ and WRITE on DATABRICKS_VOLUME.")
+        with warehouse.volume_area() as area:
             sent = area.send(area.parser().sql("SELECT 42 AS answer"), "probe")
-            ((answer,),) = warehouses[0].fetch(f"SELECT answer FROM {sent}")
-        return f"{target.catalog}.{'.'.join(target.volume)}: a file sent, read ({answer}) and removed"
-
-    def publish() -> str:
+            ((answer,),) = warehouse.fetch(f"SELECT answer FROM {sent}")
+        yield f"{target.catalog}.{schema}.{volume}: a file sent, read ({answer}) and removed"
+        yield from _state_steps(settings)
         from scripts.project.transform import open_project
 
+        remedy = f"Grant CREATE TABLE and SELECT in schema {target.schema} to this identity, or set DATABRICKS_SCHEMA."
+        yield Step("publish", remedy)
         with closing(open_project(settings, Console(quiet=True))) as project:
-            check_target(warehouses[0], target, project.marts, replace=False)
-        warehouses[0].execute(f"CREATE SCHEMA IF NOT EXISTS {target.schema}")
-        make_table(target.schema)
-        return f"{target.catalog}.{target.schema}: nothing is in the way of the marts"
-
-    try:
-        yield Step("settings", lambda: f"{target.host}, catalog {target.catalog}", "")
-        yield from reach_steps(target)
-        yield Step(
-            "session",
-            connect,
-            "Check DATABRICKS_HTTP_PATH (warehouse: Connection details), that the identity may use the warehouse, and "
-            "DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET where they are set.",
-        )
-        yield Step("warehouse", statement, "Start the SQL warehouse, or let it start by itself.")
-        yield Step(
-            "catalog", catalog, f"Grant USE CATALOG on {target.catalog} to this identity, or set DATABRICKS_CATALOG."
-        )
-        yield Step("tables", lambda: _tables(warehouses[0], settings), _READABLE)
-        yield Step("create", create, f"Grant CREATE SCHEMA on catalog {target.catalog} to this identity.")
-        yield Step(
-            "volume",
-            volume,
-            f"Grant CREATE VOLUME in schema {target.volume[0]}, or READ and WRITE on DATABRICKS_VOLUME.",
-        )
-        yield _state_step(settings)
-        yield Step(
-            "publish",
-            publish,
-            f"Grant CREATE TABLE and SELECT in schema {target.schema} to this identity, or set DATABRICKS_SCHEMA.",
-        )
-    finally:
-        for warehouse in warehouses:
-            warehouse.close()
+            check_target(warehouse, target, project.marts, replace=False)
+        warehouse.execute(f"CREATE SCHEMA IF NOT EXISTS {target.schema}")
+        _make_table(warehouse, f"{target.schema}.{probe}")
+        yield f"{target.catalog}.{target.schema}: nothing is in the way of the marts"
 
 
-def _tables(warehouse: Warehouse, settings: Settings) -> str:
-    others = refuse_foreign_objects(warehouse, settings)
-    names = ", ".join(f"{stored.schema}.{stored.name}" for stored in others)
-    return f"not this project's, to be left alone: {names}" if others else "nothing of others in the project's schemas"
+def _state_steps(settings: Settings) -> Steps:
+    from scripts.project.transform import open_project
+
+    place = settings.duckdb_path.parent
+    yield Step("state", f"Check STATE_HOST and the other STATE_ settings, or that {place} can be written.")
+    with closing(open_project(settings, Console(quiet=True))) as project:
+        state = project.context.state_sync
+        environments = ", ".join(environment.name for environment in state.get_environments())
+        yield f"{state.state_type()}, environments: {environments or 'none yet'}"
 
 
-def _state_step(settings: Settings) -> Step:
-    def state() -> str:
-        from scripts.project.transform import open_project
+def _others(warehouse: Warehouse, settings: Settings) -> str:
+    names = ", ".join(map(str, refuse_foreign_objects(warehouse, settings)))
+    return f"not this project's, to be left alone: {names}" if names else "nothing of others in the project's schemas"
 
-        project = open_project(settings, Console(quiet=True))
-        try:
-            environments = [environment.name for environment in project.context.state_sync.get_environments()]
-            return f"{project.context.state_sync.state_type()}, environments: {', '.join(environments) or 'none yet'}"
-        finally:
-            project.close()
 
-    place = Path(settings.duckdb_path).parent
-    return Step("state", state, f"Check STATE_HOST and the other STATE_ settings, or that {place} can be written.")
+def _make_table(warehouse: Warehouse, table: str) -> None:
+    warehouse.execute(f"CREATE TABLE {table} AS SELECT 1 AS answer")
+    warehouse.execute(f"DROP TABLE {table}")

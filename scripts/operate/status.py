@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 from rich.console import Console
@@ -14,7 +15,7 @@ from scripts import wording
 from scripts.errors import PipelineError, first_line
 from scripts.feeds import FEEDS, Feed
 from scripts.outputs.export import check_outputs, outdated
-from scripts.reconcile.landed_rows import ledger_differences, ledger_remedy, missing_loads
+from scripts.reconcile.landed_rows import ledger_differences, missing_loads
 from scripts.report.figures import held_back, marts_of_prod, model_versions, not_seen, quarantine_now
 from scripts.report.quality_report import latest_report, latest_report_path
 from scripts.settings import Settings
@@ -23,8 +24,7 @@ from scripts.warehouse.open import open_warehouse
 from scripts.warehouse.ownership import refuse_foreign_objects
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One line of the status; `remedy` is empty where all is well."""
 
     name: str
@@ -45,56 +45,54 @@ def print_status(settings: Settings, console: Console) -> bool:
 
 
 def _findings(settings: Settings) -> Iterable[Finding]:
-    yield from _inputs(settings)
-    yield from _last_run(settings)
+    yield _inputs(settings.input_path)
+    yield from _last_run(settings.quality_reports_path)
     try:
         warehouse = open_warehouse(settings)
     except PipelineError as error:
         yield Finding("database", "not to be had", str(error))
         return
     with closing(warehouse):
-        others = refuse_foreign_objects(warehouse, settings)
-        names = ", ".join(f"{stored.schema}.{stored.name}" for stored in others)
+        names = ", ".join(map(str, refuse_foreign_objects(warehouse, settings)))
         place = f"{settings.duckdb_path}" if settings.gateway == "duckdb" else settings.gateway
-        yield Finding("database", place + (f"; not this project's and left alone: {names}" if others else ""))
+        yield Finding("database", place + (f"; not this project's and left alone: {names}" if names else ""))
         try:
             yield from _landing(warehouse)
             yield from _models(warehouse)
-            yield _exports(warehouse, settings)
+            yield _exports(warehouse, settings.output_path)
         except duckdb.CatalogException as error:
-            yield Finding(
-                "models", f"not all there: {first_line(error)}", "Run `python -m scripts.pipeline transform`."
-            )
+            said = f"not all there: {first_line(error)}"
+            yield Finding("models", said, "Run `python -m scripts.pipeline transform`.")
 
 
-def _inputs(settings: Settings) -> Iterable[Finding]:
-    missing = [feed.file_name for feed in FEEDS if not (settings.input_path / feed.file_name).is_file()]
-    if missing:
-        remedy = f"Put {' and '.join(missing)} there, or set INPUT_PATH."
-        yield Finding("inputs", f"{settings.input_path}: {', '.join(missing)} missing", remedy)
-    else:
-        yield Finding("inputs", f"{settings.input_path}")
+def _inputs(folder: Path) -> Finding:
+    missing = [feed.file_name for feed in FEEDS if not (folder / feed.file_name).is_file()]
+    if not missing:
+        return Finding("inputs", f"{folder}")
+    remedy = f"Put {' and '.join(missing)} there, or set INPUT_PATH."
+    return Finding("inputs", f"{folder}: {', '.join(missing)} missing", remedy)
 
 
-def _last_run(settings: Settings) -> Iterable[Finding]:
+def _last_run(folder: Path) -> Iterable[Finding]:
     """What the newest report says, of a run that failed, too: no database needs to be had for it."""
-    path = latest_report_path(settings.quality_reports_path)
+    path = latest_report_path(folder)
     if path is None:
-        yield Finding("report", f"none in {settings.quality_reports_path}", "It is written by a run.")
+        yield Finding("report", f"none in {folder}", "It is written by a run.")
         return
     try:
-        report = latest_report(settings.quality_reports_path)
+        report = latest_report(folder)
     except PipelineError as error:
         yield Finding("report", f"{path} can't be read", str(error))
         return
     ended = f"{wording.moment(report['finished_at'])}: {wording.headline(report)}"
+    told = f"{path}: {report['verdict']}"
     if report["status"] == "failed":
         remedy = "See it with `python -m scripts.pipeline report --latest`."
         yield Finding("last run", f"{ended}. {wording.first_sentence(report['error'])}", remedy)
+        yield Finding("report", told)
     else:
         yield Finding("last run", ended)
-    lacks = report["problems"] and report["status"] != "failed"
-    yield Finding("report", f"{path}: {report['verdict']}", "Parts of it are missing: run again." if lacks else "")
+        yield Finding("report", told, "Parts of it are missing: run again." if report["problems"] else "")
 
 
 def _landing(warehouse: Warehouse) -> Iterable[Finding]:
@@ -103,34 +101,40 @@ def _landing(warehouse: Warehouse) -> Iterable[Finding]:
         yield Finding("loads", "nothing is loaded yet", "Run `make run`.")
         return
     yield Finding("loads", f"{loads:,} taken, the newest dated {newest} UTC")
-    ran = warehouse.fetch("SELECT finished_at, execution_time FROM landing.run ORDER BY finished_at DESC LIMIT 1")
-    if ran:
-        yield Finding("last success", f"ended at {ran[0][0]:%Y-%m-%d %H:%M:%S} UTC, up to {ran[0][1]} UTC")
-    if differences := ledger_differences(warehouse):
-        yield Finding("ledger", "; ".join(map(str, differences)), ledger_remedy(differences))
+    newest_run = "SELECT finished_at, execution_time FROM landing.run ORDER BY finished_at DESC LIMIT 1"
+    for ended, until in warehouse.fetch(newest_run):
+        yield Finding("last success", f"ended at {ended:%Y-%m-%d %H:%M:%S} UTC, up to {until} UTC")
+    differences, remedy = ledger_differences(warehouse)
+    if differences:
+        yield Finding("ledger", "; ".join(differences), remedy)
         return
-    pending = sorted({loaded_at for feed in FEEDS for loaded_at, *_ in missing_loads(warehouse, feed)})
-    if pending:
-        yield Finding(
-            "pending",
-            f"{wording.count(len(pending), 'load', 'loads')} not in the models: {', '.join(map(str, pending[:3]))}",
-            "Run `python -m scripts.pipeline transform`; if they stay pending, add --full-refresh.",
-        )
+    if pending := sorted({loaded_at for _, loaded_at, *_ in missing_loads(warehouse)}):
+        waiting = f"{wording.count(len(pending), 'load', 'loads')} not in the models"
+        remedy = "Run `python -m scripts.pipeline transform`; if they stay pending, add --full-refresh."
+        yield Finding("pending", f"{waiting}: {', '.join(map(str, pending[:3]))}", remedy)
     else:
         yield Finding("pending", "nothing: every landed row is in staging or quarantine")
 
 
 def _models(warehouse: Warehouse) -> Iterable[Finding]:
     for feed in FEEDS:
-        yield _quarantine(warehouse, feed)
-    held = held_back(warehouse)
-    accounts = wording.count(held["count"], "valid account", "valid accounts")
+        now = quarantine_now(warehouse, feed.name)
+        reasons = ", ".join(f"{wording.words(reason['reason'])} {reason['keys']:,}" for reason in now["reasons"])
+        yield _of_keys("quarantine", feed, now["keys"], "", reasons)
+    accounts = wording.count(held_back(warehouse)["count"], "valid account", "valid accounts")
     yield Finding("held back", f"{accounts} without a customer: unknown or gone")
     for mart in marts_of_prod(warehouse):
         yield _mart(warehouse, mart)
     # Last: a database of before this table has it from its next run on.
     for feed in FEEDS:
-        yield _not_seen(warehouse, feed)
+        unseen = not_seen(warehouse, feed.name)
+        samples = wording.key_list(unseen["sample_keys"], unseen["count"])
+        yield _of_keys("not seen", feed, unseen["count"], f" {wording.NOT_SEEN}", samples)
+
+
+def _of_keys(name: str, feed: Feed, number: int, said: str, details: str) -> Finding:
+    keys = wording.count(number, *wording.FEED_NOUNS[feed.name])
+    return Finding(f"{name} {feed.name}", f"{keys}{said}" + (f": {details}" if details else ""))
 
 
 def _mart(warehouse: Warehouse, mart: str) -> Finding:
@@ -141,22 +145,7 @@ def _mart(warehouse: Warehouse, mart: str) -> Finding:
     return Finding(mart, f"{text}, the newest calculated at {since} UTC" if since else text)
 
 
-def _quarantine(warehouse: Warehouse, feed: Feed) -> Finding:
-    now = quarantine_now(warehouse, feed.name)
-    reasons = ", ".join(f"{wording.words(reason['reason'])} {reason['keys']:,}" for reason in now["reasons"])
-    keys = wording.count(now["keys"], *wording.FEED_NOUNS[feed.name])
-    return Finding(f"quarantine {feed.name}", keys + (f": {reasons}" if reasons else ""))
-
-
-def _not_seen(warehouse: Warehouse, feed: Feed) -> Finding:
-    unseen = not_seen(warehouse, feed.name)
-    keys = wording.count(unseen["count"], *wording.FEED_NOUNS[feed.name])
-    samples = wording.key_list(unseen["sample_keys"], unseen["count"])
-    return Finding(f"not seen {feed.name}", f"{keys} {wording.NOT_SEEN}" + (f": {samples}" if samples else ""))
-
-
-def _exports(warehouse: Warehouse, settings: Settings) -> Finding:
-    wrong = check_outputs(settings.output_path)
-    wrong = wrong or outdated(warehouse, settings.output_path, model_versions(warehouse))
+def _exports(warehouse: Warehouse, folder: Path) -> Finding:
+    wrong = check_outputs(folder) or outdated(warehouse, folder, model_versions(warehouse))
     remedy = f"{' '.join(wrong)} Run `python -m scripts.pipeline export`." if wrong else ""
-    return Finding("exports", f"{settings.output_path}", remedy)
+    return Finding("exports", f"{folder}", remedy)

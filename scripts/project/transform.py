@@ -35,8 +35,7 @@ from scripts.results import LAYERS, AuditOutcome, RunRecord, short_name
 from scripts.settings import PROJECT_ROOT, Settings
 from scripts.warehouse import Warehouse
 from scripts.warehouse.duckdb import DuckDBWarehouse, not_opened
-from scripts.warehouse.lock import once_free
-from scripts.warehouse.open import open_warehouse
+from scripts.warehouse.open import once_free, open_warehouse
 
 
 class Project:

@@ -6,16 +6,14 @@ Audits look at the rows of a window; this looks at all of them, with sums, one p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from scripts.errors import BlockingAuditError
 from scripts.warehouse import Warehouse
 
 
-@dataclass(frozen=True)
-class Tier:
+class Tier(NamedTuple):
     """One row of `reference.interest_rate_tier`."""
 
     balance_from_amount: Decimal
@@ -23,8 +21,7 @@ class Tier:
     loan_bonus_pct: Decimal
 
 
-@dataclass(frozen=True)
-class Sums:
+class Sums(NamedTuple):
     """Accounts, their balances and their yearly interest."""
 
     accounts: int
@@ -47,10 +44,8 @@ SumsByTier = dict[int, Sums]
 
 def tiers_of(warehouse: Warehouse) -> list[Tier]:
     """The rates, the lowest balance first."""
-    rows = warehouse.fetch(
-        "SELECT balance_from_amount, interest_rate_pct, loan_bonus_pct FROM reference.interest_rate_tier "
-        "ORDER BY balance_from_amount"
-    )
+    columns = ", ".join(Tier._fields)
+    rows = warehouse.fetch(f"SELECT {columns} FROM reference.interest_rate_tier ORDER BY balance_from_amount")
     return [Tier(*row) for row in rows]
 
 
@@ -75,11 +70,7 @@ def sums_by_tier(rows: Sequence[Sequence[Any]]) -> SumsByTier:
 
 
 def refuse_disagreement(warehouse: Warehouse) -> None:
-    """Compares the marts with what history and the rates call for.
-
-    Raises:
-        BlockingAuditError: They hold other accounts, balances or interest.
-    """
+    """Raises BlockingAuditError where the marts hold other accounts, balances or interest than history calls for."""
     tiers = tiers_of(warehouse)
     expected, summary = _sums_of_history(warehouse, tiers), sums_of_mart(warehouse, tiers)
     differences = [
@@ -87,7 +78,7 @@ def refuse_disagreement(warehouse: Warehouse) -> None:
         for place in sorted({*expected, *summary})
         if summary.get(place, NOTHING) != expected.get(place, NOTHING)
     ]
-    profiles, total = _sums_of_profiles(warehouse), _total(summary)
+    profiles, total = _sums_of_profiles(warehouse), Sums._make(map(sum, zip(NOTHING, *summary.values(), strict=True)))
     if not differences and profiles != total:
         differences = [f"marts.customer_profile: {profiles}; marts.account_summary holds {total}"]
     if differences:
@@ -103,38 +94,29 @@ def _sums_of_history(warehouse: Warehouse, tiers: Sequence[Tier]) -> SumsByTier:
     rate = _by_tier("balance_amount", tiers, [tier.interest_rate_pct for tier in tiers], "NULL")
     bonus = _by_tier("balance_amount", tiers, [tier.loan_bonus_pct for tier in tiers], "NULL")
     place = _by_tier("balance_amount", tiers, range(len(tiers)), "-1")
-    return sums_by_tier(
-        warehouse.fetch(f"""
-            SELECT place, COUNT(*), SUM(balance_amount), SUM({_INTEREST})
-            FROM (
-              SELECT
-                account.balance_amount,
-                {place} AS place,
-                CAST({rate} + CASE WHEN customer.has_loan_flag THEN {bonus} ELSE 0 END AS DECIMAL(6, 4)) AS rate
-              FROM snapshots.snap_account AS account
-              JOIN snapshots.snap_customer AS customer
-                ON customer.customer_id = account.customer_id AND customer.valid_to_at IS NULL
-              WHERE account.valid_to_at IS NULL AND account.account_type = 'savings'
-            ) AS earning
-            GROUP BY place
-        """)
-    )
+    rows = warehouse.fetch(f"""
+        SELECT place, COUNT(*), SUM(balance_amount), SUM({_INTEREST})
+        FROM (
+          SELECT
+            account.balance_amount,
+            {place} AS place,
+            CAST({rate} + CASE WHEN customer.has_loan_flag THEN {bonus} ELSE 0 END AS DECIMAL(6, 4)) AS rate
+          FROM snapshots.snap_account AS account
+          JOIN snapshots.snap_customer AS customer
+            ON customer.customer_id = account.customer_id AND customer.valid_to_at IS NULL
+          WHERE account.valid_to_at IS NULL AND account.account_type = 'savings'
+        ) AS earning
+        GROUP BY place
+    """)
+    return sums_by_tier(rows)
 
 
 def _sums_of_profiles(warehouse: Warehouse) -> Sums:
-    row = warehouse.fetch(
+    ((accounts, balance, interest),) = warehouse.fetch(
         "SELECT COALESCE(SUM(total_accounts_count), 0), COALESCE(SUM(total_balance_amount), 0), "
         "COALESCE(SUM(total_annual_interest_amount), 0) FROM marts.customer_profile"
-    )[0]
-    return Sums(int(row[0]), row[1], row[2])
-
-
-def _total(sums: SumsByTier) -> Sums:
-    return Sums(
-        sum(one.accounts for one in sums.values()),
-        sum((one.balance_amount for one in sums.values()), Decimal(0)),
-        sum((one.interest_amount for one in sums.values()), Decimal(0)),
     )
+    return Sums(int(accounts), balance, interest)
 
 
 def _by_tier(balance: str, tiers: Sequence[Tier], values: Sequence[object], below: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ from databricks.sql.exc import Error as DatabricksError
 from scripts.clock import utc_now
 from scripts.errors import PipelineError, first_line
 from scripts.settings import DatabricksSettings
-from scripts.warehouse import SCRATCH_SCHEMA, StoredObject, stored_objects, view_definitions
+from scripts.warehouse import SCRATCH_SCHEMA, LoadArea, Warehouse
 from scripts.warehouse.lease import is_held, lease
-from scripts.warehouse.reachable import reach
+from scripts.warehouse.reachable import reach_host, try_token
 
 FETCHED_ROWS = 100_000
 SIGN_IN_SECONDS = 60
@@ -29,13 +30,14 @@ SIGN_IN_SECONDS = 60
 PART_BYTES = "256MB"
 
 
-class DatabricksWarehouse:
+class DatabricksWarehouse(Warehouse):
     """The tables of one Unity Catalog catalog, through a SQL warehouse. Sessions run in UTC."""
 
     gateway = "databricks"
 
     def __init__(self, settings: DatabricksSettings, lock_timeout: float = 0) -> None:
-        reach(settings)
+        reach_host(settings)
+        try_token(settings)
         self._settings, self._lock_timeout = settings, lock_timeout
         self._staging_folder = tempfile.TemporaryDirectory(prefix="lending_club_")
         try:
@@ -49,10 +51,8 @@ class DatabricksWarehouse:
                 **_credentials(settings),
             )
         except Exception as error:
-            raise PipelineError(
-                f"No connection to Databricks at {settings.host}: {first_line(error)} "
-                "Run `python -m scripts.pipeline check` to see which part fails."
-            ) from error
+            said = f"No connection to Databricks at {settings.host}: {first_line(error)}"
+            raise PipelineError(f"{said} Run `python -m scripts.pipeline check` to see which part fails.") from error
 
     def fetch(self, sql: str) -> list[tuple[Any, ...]]:
         return self.fetch_native(to_databricks(sql))
@@ -99,37 +99,25 @@ class DatabricksWarehouse:
             finally:
                 # One that has lost its lease meanwhile leaves alone what the other load has made.
                 with suppress(PipelineError):
-                    area.drop_scratch()
+                    for table in area.scratch_tables:
+                        self.execute_native(f"DROP TABLE IF EXISTS {table}")
                     self.execute_native(f"DROP SCHEMA IF EXISTS {SCRATCH_SCHEMA}")
 
     @contextmanager
     def volume_area(self, name: str = "") -> Iterator[DatabricksLoadArea]:
-        """A folder of its own in the volume, which is made sure of; the folder is removed when it is left.
-
-        Args:
-            name: Of the folder; without one it says the day on which it was made (see `_is_leftover`).
-        """
+        """A folder of its own in the volume, which is made sure of; the folder is removed when it is left. Without a
+        name it gets one that says the day on which it was made (see `_remove_leftovers`)."""
         schema, volume = self._settings.volume
         self.execute_native(f"CREATE SCHEMA IF NOT EXISTS {schema}")
         self.execute_native(f"CREATE VOLUME IF NOT EXISTS {schema}.{volume}")
         root = f"/Volumes/{self._settings.catalog}/{schema}/{volume}"
         name = name or f"{utc_now():%Y%m%d}_{uuid4().hex}"
-        area = DatabricksLoadArea(self, root, Path(self._staging_folder.name) / name)
-        try:
-            yield area
-        finally:
-            area.close()
-            self._remove(f"{area.folder}/")
-
-    def put(self, path: Path, target: str) -> None:
-        """Sends a local file to the volume."""
-        self.execute_native(f"PUT '{path}' INTO '{target}' OVERWRITE")
-
-    def objects(self, schemas: Collection[str]) -> set[StoredObject]:
-        return stored_objects(self.fetch, schemas)
-
-    def view_definitions(self, schemas: Collection[str]) -> dict[tuple[str, str], str]:
-        return view_definitions(self.fetch, schemas)
+        folder = Path(self._staging_folder.name) / name
+        folder.mkdir()
+        with ExitStack() as opened:
+            opened.callback(self._remove, f"{root}/{name}/")
+            opened.callback(shutil.rmtree, folder)
+            yield DatabricksLoadArea(self, root, folder, opened)
 
     def close(self) -> None:
         with suppress(DatabricksError):
@@ -140,15 +128,16 @@ class DatabricksWarehouse:
         """Removes what loads that were killed have left; this one holds the lease."""
         self.execute_native(f"DROP SCHEMA IF EXISTS {SCRATCH_SCHEMA} CASCADE")
         self.execute_native(f"CREATE SCHEMA IF NOT EXISTS {SCRATCH_SCHEMA}")
+        # The others that may be at work in a folder there, `publish` and `check`, hold no lease but do not take a day.
+        yesterday = f"{utc_now() - timedelta(days=1):%Y%m%d}"
         for path in self._entries(area.root):
-            if _is_leftover(path.rstrip("/").rpartition("/")[2]):
+            day = path.rstrip("/").rpartition("/")[2].partition("_")[0]
+            if not day.isdigit() or day < yesterday:
                 self._remove(path)
 
     def _remove(self, path: str) -> None:
         """Removes a file, or the files of a folder, from the volume, as far as it lets: what stays is in nobody's way.
-
-        LIST need not write a folder with a slash: what can't be removed as a file is taken for one.
-        """
+        LIST need not write a folder with a slash: what can't be removed as a file is taken for one."""
         if not path.endswith("/"):
             with suppress(PipelineError):
                 self.execute_native(f"REMOVE '{path}'")
@@ -179,71 +168,42 @@ class DatabricksWarehouse:
         except Exception as error:
             with suppress(Exception):
                 cursor.close()
-            raise PipelineError(
-                f"Databricks refused or lost a statement: {first_line(error)}\nIt was: {sql}"
-            ) from error
+            said = f"Databricks refused or lost a statement: {first_line(error)}\nIt was: {sql}"
+            raise PipelineError(said) from error
 
 
-class DatabricksLoadArea:
+class DatabricksLoadArea(LoadArea):
     """One load: parsed by DuckDB in a scratch file, sent as Parquet, compared in scratch tables on the warehouse."""
 
-    may_commit = "TRUE"
-
-    def __init__(self, warehouse: DatabricksWarehouse, root: str, local_folder: Path) -> None:
-        self._warehouse = warehouse
-        self._folder, self.name = local_folder, local_folder.name
-        self.root, self.folder = root, f"{root}/{self.name}"
-        self._scratch: list[str] = []
-        self._folder.mkdir()
-        self._local = duckdb.connect(str(self._folder / "parsed.duckdb"))
+    def __init__(self, warehouse: DatabricksWarehouse, root: str, folder: Path, opened: ExitStack) -> None:
+        self._warehouse, self._folder, self.root, self.name = warehouse, folder, root, folder.name
+        self._local = opened.enter_context(duckdb.connect(str(folder / "parsed.duckdb")))
+        self.scratch_tables: list[str] = []
 
     def parser(self) -> duckdb.DuckDBPyConnection:
         return self._local.cursor()
 
-    def stage(self, table: str) -> str:
-        return self._send(table)
-
     def send(self, rows: duckdb.DuckDBPyRelation, name: str) -> str:
         """Sends a relation of any connection, under a name, as `stage` does a table of the parsers."""
         self._local.register(name, rows.to_arrow_reader(FETCHED_ROWS))
-        return self._send(name)
+        return self.stage(name)
 
-    def _send(self, table: str) -> str:
+    def stage(self, table: str) -> str:
         """Sends rows as Parquet files to a folder of the volume; returns the name by which SQL reads it."""
         local = self._folder / table
-        self._local.execute(
-            f"COPY {table} TO '{local}' (FORMAT parquet, COMPRESSION zstd, FILE_SIZE_BYTES '{PART_BYTES}')"
-        )
-        folder = f"{self.folder}/{table}"
+        options = f"FORMAT parquet, COMPRESSION zstd, FILE_SIZE_BYTES '{PART_BYTES}'"
+        self._local.execute(f"COPY {table} TO '{local}' ({options})")
+        folder = f"{self.root}/{self.name}/{table}"
         for part in sorted(local.iterdir()):
-            self._warehouse.put(part, f"{folder}/{part.name}")
+            self._warehouse.execute_native(f"PUT '{part}' INTO '{folder}/{part.name}' OVERWRITE")
             part.unlink()
         return f'parquet."{folder}"'
 
     def scratch(self, name: str, query: str) -> str:
         table = f"{SCRATCH_SCHEMA}.{name}_{self.name}"
-        self._scratch.append(table)
+        self.scratch_tables.append(table)
         self._warehouse.execute(f"CREATE OR REPLACE TABLE {table} AS {query}")
         return table
-
-    def drop_scratch(self) -> None:
-        """Drops the tables of this load."""
-        for table in self._scratch:
-            self._warehouse.execute_native(f"DROP TABLE IF EXISTS {table}")
-
-    def close(self) -> None:
-        """Lets go of the local files."""
-        self._local.close()
-        for path in sorted(self._folder.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-        self._folder.rmdir()
-
-
-def _is_leftover(name: str) -> bool:
-    """Whether no one can be at work any more in a folder of the volume that is not this load's: the others that may be
-    there, of `publish` and `check`, hold no lease but do not take a day."""
-    day = name.partition("_")[0]
-    return not day.isdigit() or day < f"{utc_now() - timedelta(days=1):%Y%m%d}"
 
 
 def to_databricks(sql: str) -> str:
@@ -254,12 +214,8 @@ def to_databricks(sql: str) -> str:
 def _credentials(settings: DatabricksSettings) -> dict[str, Any]:
     if settings.token:
         return {"access_token": settings.token}
-    if settings.client_id:
-        return {"credentials_provider": _service_principal(settings)}
-    return {"auth_type": "databricks-oauth"}
-
-
-def _service_principal(settings: DatabricksSettings) -> Callable[[], Any]:
+    if not settings.client_id:
+        return {"auth_type": "databricks-oauth"}
     from databricks.sdk.core import Config, oauth_service_principal
 
     config = Config(
@@ -268,4 +224,4 @@ def _service_principal(settings: DatabricksSettings) -> Callable[[], Any]:
         client_secret=settings.client_secret,
         retry_timeout_seconds=SIGN_IN_SECONDS,
     )
-    return lambda: oauth_service_principal(config)
+    return {"credentials_provider": lambda: oauth_service_principal(config)}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import duckdb
 
 from scripts.errors import DatabaseInUseError, PipelineError
 from scripts.sql import text_literal
-from scripts.warehouse import StoredObject, former_name, stored_objects, view_definitions
+from scripts.warehouse import LoadArea, Warehouse, former_name
 
 # One name, whatever the file's, for views name their catalog.
 CATALOG = "lending_club"
@@ -20,7 +20,7 @@ PARSED_DATABASE = "parsed_feed"
 _HOLDER = re.compile(r"lock is held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
 
 
-class DuckDBWarehouse:
+class DuckDBWarehouse(Warehouse):
     """The tables in a DuckDB database file."""
 
     gateway = "duckdb"
@@ -30,12 +30,8 @@ class DuckDBWarehouse:
 
     @classmethod
     def open(cls, path: Path) -> DuckDBWarehouse:
-        """Connects to the file on its own, without SQLMesh.
-
-        Raises:
-            DatabaseInUseError: Another process has it open.
-            PipelineError: There is no such file, or it can't be opened.
-        """
+        """Connects to the file on its own, without SQLMesh; raises PipelineError where it is not there or can't be
+        opened, of the kind DatabaseInUseError where another process has it open."""
         if not path.exists():
             raise PipelineError(f"There is no database at {path} yet. Run `make run` first, or set DUCKDB_PATH.")
         connection = duckdb.connect(config={"temp_directory": f"{path}.tmp"})
@@ -63,12 +59,6 @@ class DuckDBWarehouse:
     def relation(self, sql: str) -> duckdb.DuckDBPyRelation:
         return self._connection.sql(sql)
 
-    def objects(self, schemas: Collection[str]) -> set[StoredObject]:
-        return stored_objects(self.fetch, schemas, "table_catalog = CURRENT_DATABASE()")
-
-    def view_definitions(self, schemas: Collection[str]) -> dict[tuple[str, str], str]:
-        return view_definitions(self.fetch, schemas, "table_catalog = CURRENT_DATABASE()")
-
     def close(self) -> None:
         # Left to the end of the last connection, the same takes many times as long.
         with suppress(duckdb.Error):
@@ -77,7 +67,8 @@ class DuckDBWarehouse:
 
     @contextmanager
     def load(self) -> Iterator[DuckDBLoadArea]:
-        with closing(DuckDBLoadArea(self._connection)) as area:
+        with ExitStack() as opened:
+            area = DuckDBLoadArea(self._connection, opened)
             self._connection.execute("BEGIN")
             try:
                 yield area
@@ -87,38 +78,27 @@ class DuckDBWarehouse:
             self._connection.execute("COMMIT")
 
 
-class DuckDBLoadArea:
-    """One transaction; the files are parsed outside it, into a database in memory beside it."""
+class DuckDBLoadArea(LoadArea):
+    """One transaction; the files are parsed outside it, into a database in memory beside it. What was parsed and
+    compared is let go of with `opened`: it takes more memory than all that follows."""
 
-    may_commit = "TRUE"
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
-        self._parsers: list[duckdb.DuckDBPyConnection] = []
-        self._scratch: list[str] = []
+    def __init__(self, connection: duckdb.DuckDBPyConnection, opened: ExitStack) -> None:
+        self._connection, self._opened = connection, opened
         connection.execute(f"ATTACH ':memory:' AS {PARSED_DATABASE}")
+        opened.callback(connection.execute, f"DETACH {PARSED_DATABASE}")
 
     def parser(self) -> duckdb.DuckDBPyConnection:
-        parser = self._connection.cursor()
+        parser = self._opened.enter_context(self._connection.cursor())
         parser.execute(f"USE {PARSED_DATABASE}")
-        self._parsers.append(parser)
         return parser
 
     def stage(self, table: str) -> str:
         return f"{PARSED_DATABASE}.{table}"
 
     def scratch(self, name: str, query: str) -> str:
-        self._scratch.append(name)
+        self._opened.callback(self._connection.execute, f"DROP TABLE IF EXISTS {name}")
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
         return name
-
-    def close(self) -> None:
-        """Lets go of what was parsed and compared: it takes more memory than all that follows."""
-        for parser in self._parsers:
-            parser.close()
-        for name in self._scratch:
-            self._connection.execute(f"DROP TABLE IF EXISTS {name}")
-        self._connection.execute(f"DETACH {PARSED_DATABASE}")
 
 
 def not_opened(path: Path, error: Exception) -> PipelineError:
@@ -128,6 +108,5 @@ def not_opened(path: Path, error: Exception) -> PipelineError:
         return PipelineError(f"The database {path} can't be opened: {said}")
     held = _HOLDER.search(said)
     by = f"PID {held['pid']}, {held['program']}" if held else "a run, `sqlmesh ui`, or a SQL client"
-    return DatabaseInUseError(
-        f"Another process has {path} open ({by}), and DuckDB lets only one write.", "Close it and run again."
-    )
+    what = f"Another process has {path} open ({by}), and DuckDB lets only one write."
+    return DatabaseInUseError(what, "Close it and run again.")

@@ -9,8 +9,6 @@ import re
 
 import duckdb
 
-# Beginnings of the names of schemas that SQLMesh's views read.
-_SCHEMAS = ("sqlmesh__", "landing.")
 # Tables of SQLMesh's state, and those of their columns that name models.
 _STATE = {
     "_snapshots": ("name", "snapshot"),
@@ -21,38 +19,27 @@ _STATE = {
 
 
 def put_right(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
-    """Has the views and the state of an attached database of this project name it by `catalog`."""
-    former = _former_name(connection, catalog)
+    """Has the views and the state of an attached database name it by `catalog`, where it has this project's ledger."""
+    # SQLMesh's physical ones first, for the others read them.
+    found = connection.execute(
+        "SELECT sql FROM DUCKDB_VIEWS() WHERE database_name = $catalog AND NOT internal AND EXISTS (SELECT 1 FROM "
+        "DUCKDB_TABLES() WHERE database_name = $catalog AND schema_name = 'landing' AND table_name = 'load') "
+        "ORDER BY STARTS_WITH(schema_name, 'sqlmesh__') DESC, view_oid",
+        {"catalog": catalog},
+    )
+    views = [sql for (sql,) in found.fetchall()]
+    # The name by which views of SQLMesh know the database, in quotes where it needs them.
+    named = (re.search(r'FROM (\w+|"[^"]+")\.sqlmesh__', sql) for sql in views)
+    former = next((name[1] for name in named if name and name[1] != catalog), None)
     if former is None:
         return
     connection.execute("BEGIN")
-    for sql in _views(connection, catalog):
-        renamed = sql
-        for schema in _SCHEMAS:
-            renamed = renamed.replace(f"{former}.{schema}", f"{catalog}.{schema}")
+    for sql in views:
+        renamed = re.sub(rf"{re.escape(former)}\.(?=sqlmesh__|landing\.)", f"{catalog}.", sql)
         if renamed != sql:
             connection.execute(renamed.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))
     _rename_in_state(connection, former.strip('"'), catalog)
     connection.execute("COMMIT")
-
-
-def _former_name(connection: duckdb.DuckDBPyConnection, catalog: str) -> str | None:
-    """The name, in quotes where it needs them, by which views of SQLMesh know a database with our ledger."""
-    ledger = "database_name = ? AND schema_name = 'landing' AND table_name = 'load'"
-    if not connection.execute(f"SELECT 1 FROM DUCKDB_TABLES() WHERE {ledger}", [catalog]).fetchone():
-        return None
-    named = (re.search(r'FROM (\w+|"[^"]+")\.sqlmesh__', sql) for sql in _views(connection, catalog))
-    return next((name[1] for name in named if name and name[1] != catalog), None)
-
-
-def _views(connection: duckdb.DuckDBPyConnection, catalog: str) -> list[str]:
-    """The statements that made the views: SQLMesh's physical ones first, for the others read them."""
-    found = connection.execute(
-        "SELECT sql FROM DUCKDB_VIEWS() WHERE database_name = ? AND NOT internal "
-        "ORDER BY STARTS_WITH(schema_name, 'sqlmesh__') DESC, view_oid",
-        [catalog],
-    )
-    return [sql for (sql,) in found.fetchall()]
 
 
 def _rename_in_state(connection: duckdb.DuckDBPyConnection, former: str, catalog: str) -> None:

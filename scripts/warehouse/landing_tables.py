@@ -19,16 +19,13 @@ LANDING_TABLES = {
         duplicate_count BIGINT, rejected_count BIGINT, encoding VARCHAR"""),
     **{feed.name: feed.change_log for feed in FEEDS},
     "reject": _columns("""
-        loaded_at TIMESTAMP, feed VARCHAR, file_name VARCHAR, line_number BIGINT,
-        reason VARCHAR, detail VARCHAR, raw_text VARCHAR"""),
-    "unseen": _columns("""
-        loaded_at TIMESTAMP, feed VARCHAR, record_key VARCHAR"""),
+        loaded_at TIMESTAMP, feed VARCHAR, file_name VARCHAR, line_number BIGINT, reason VARCHAR, detail VARCHAR,
+        raw_text VARCHAR"""),
+    "unseen": _columns("loaded_at TIMESTAMP, feed VARCHAR, record_key VARCHAR"),
     # When prod went over to which rates of interest (scripts/project/rate_changes.py).
-    "rate_change": _columns("""
-        changed_at TIMESTAMP, rates VARCHAR"""),
+    "rate_change": _columns("changed_at TIMESTAMP, rates VARCHAR"),
     # Which load may write, on an engine that locks nothing (scripts/warehouse/lease.py).
-    "lease": _columns("""
-        load_id VARCHAR, host VARCHAR, pid BIGINT, taken_at TIMESTAMP, until_at TIMESTAMP"""),
+    "lease": _columns("load_id VARCHAR, host VARCHAR, pid BIGINT, taken_at TIMESTAMP, until_at TIMESTAMP"),
     "run": _columns("""
         run_id VARCHAR, started_at TIMESTAMP, finished_at TIMESTAMP, execution_time TIMESTAMP,
         model_versions VARCHAR"""),
@@ -37,11 +34,7 @@ LANDING_TABLES = {
 
 def landing_statements(columns_of: Callable[[str], Collection[str]]) -> Iterator[str]:
     """Statements that make sure of the landing zone: its tables, and in the change logs the columns that a feed's
-    declaration has by now. One that it no longer has stays.
-
-    Args:
-        columns_of: The columns of a table as it stands; none where it does not.
-    """
+    declaration has by now. One that it no longer has stays. `columns_of` says none of a table that is not there."""
     yield "CREATE SCHEMA IF NOT EXISTS landing"
     for name, columns in LANDING_TABLES.items():
         declared = ", ".join(f"{column} {kind}" for column, kind in columns.items())

@@ -10,15 +10,14 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from threading import Event, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 
 from scripts.errors import DatabaseInUseError, PipelineError
-from scripts.warehouse.lock import once_free
+from scripts.warehouse.open import once_free
 
 if TYPE_CHECKING:
     from scripts.warehouse.databricks import DatabricksWarehouse
@@ -26,16 +25,15 @@ if TYPE_CHECKING:
 # Shorter than LOCK_TIMEOUT is by default: who comes after a load that was killed waits, and goes on.
 LEASE_SECONDS = 50
 RENEWED_AFTER_SECONDS = 15
-_PAUSE_SECONDS = 2
 _NOW = "CAST(CURRENT_TIMESTAMP() AS TIMESTAMP_NTZ)"
+_LATER = f"{_NOW} + INTERVAL '{LEASE_SECONDS}' SECOND"
 # What Delta says to the one that another was faster than.
 LOST_RACE = "[DELTA_CONCURRENT_"
 
 console = Console(highlight=False)
 
 
-@dataclass(frozen=True)
-class _Holder:
+class _Holder(NamedTuple):
     """Who holds the lease, or held it last."""
 
     load_id: str
@@ -50,15 +48,10 @@ class _Holder:
 def lease(
     warehouse: DatabricksWarehouse, load_id: str, lock_timeout: float, connect: Callable[[], DatabricksWarehouse]
 ) -> Iterator[None]:
-    """Holds the lease under the load's id, and waits for it where another load holds it.
-
-    Args:
-        connect: Opens a connection of its own for a load that takes longer than the lease: two threads don't share one.
-
-    Raises:
-        DatabaseInUseError: Another load holds it still after so many seconds.
-    """
-    once_free(lambda: _take(warehouse, load_id), lock_timeout, console, _PAUSE_SECONDS)
+    """Holds the lease under the load's id, and waits for it where another load holds it; raises DatabaseInUseError
+    where that one holds it still after so many seconds. `connect` opens a connection of its own for a load that takes
+    longer than the lease: two threads don't share one."""
+    once_free(lambda: _take(warehouse, load_id), lock_timeout, console, pause=2)
     ended = Event()
     keeper = Thread(target=_keep, args=(load_id, connect, ended), daemon=True)
     keeper.start()
@@ -68,7 +61,7 @@ def lease(
         ended.set()
         keeper.join(LEASE_SECONDS)
         with suppress(PipelineError):
-            _give_back(warehouse, load_id)
+            _set_until(warehouse, load_id, _NOW)
 
 
 def is_held(load_id: str) -> str:
@@ -78,23 +71,16 @@ def is_held(load_id: str) -> str:
 
 def _take(warehouse: DatabricksWarehouse, load_id: str) -> None:
     holders = _holders(warehouse)
-    if live := [holder for holder in holders if holder.is_live]:
-        raise _in_use(live[0])
-    mine = {
-        "load_id": f"'{load_id}'",
-        "host": ":host",
-        "pid": str(os.getpid()),
-        "taken_at": _NOW,
-        "until_at": _until(),
-    }
+    if holders and holders[0].is_live:
+        raise _in_use(holders[0])
+    columns = ("load_id", "host", "pid", "taken_at", "until_at")
+    values = (f"'{load_id}'", ":host", str(os.getpid()), _NOW, _LATER)
     if holders:
-        values = ", ".join(f"{column} = {value}" for column, value in mine.items())
-        statement = f"UPDATE landing.lease SET {values} WHERE until_at <= {_NOW}"
+        assigned = ", ".join(f"{column} = {value}" for column, value in zip(columns, values, strict=True))
+        statement = f"UPDATE landing.lease SET {assigned} WHERE until_at <= {_NOW}"
     else:
-        statement = (
-            f"INSERT INTO landing.lease ({', '.join(mine)}) SELECT {', '.join(mine.values())} "
-            "WHERE NOT EXISTS (SELECT 1 FROM landing.lease)"
-        )
+        if_none = "WHERE NOT EXISTS (SELECT 1 FROM landing.lease)"
+        statement = f"INSERT INTO landing.lease ({', '.join(columns)}) SELECT {', '.join(values)} {if_none}"
     try:
         warehouse.execute_native(statement, {"host": socket.gethostname()})
     except PipelineError as error:
@@ -103,7 +89,7 @@ def _take(warehouse: DatabricksWarehouse, load_id: str) -> None:
     # Two that come first of all may insert a row each: who sees another's steps back.
     others = [holder for holder in _holders(warehouse) if holder.load_id != load_id]
     if others:
-        _give_back(warehouse, load_id)
+        _set_until(warehouse, load_id, _NOW)
         raise _in_use(others[0])
 
 
@@ -111,24 +97,17 @@ def _keep(load_id: str, connect: Callable[[], DatabricksWarehouse], ended: Event
     """Puts off the time again and again. Where that fails, the commit of the load finds out what came of it."""
     while not ended.wait(RENEWED_AFTER_SECONDS):
         with suppress(Exception), closing(connect()) as warehouse:
-            _set_until(warehouse, load_id, _until())
+            _set_until(warehouse, load_id, _LATER)
             while not ended.wait(RENEWED_AFTER_SECONDS):
-                _set_until(warehouse, load_id, _until())
-
-
-def _give_back(warehouse: DatabricksWarehouse, load_id: str) -> None:
-    _set_until(warehouse, load_id, _NOW)
+                _set_until(warehouse, load_id, _LATER)
 
 
 def _set_until(warehouse: DatabricksWarehouse, load_id: str, until: str) -> None:
     warehouse.execute_native(f"UPDATE landing.lease SET until_at = {until} WHERE load_id = '{load_id}'")
 
 
-def _until() -> str:
-    return f"{_NOW} + INTERVAL '{LEASE_SECONDS}' SECOND"
-
-
 def _holders(warehouse: DatabricksWarehouse) -> list[_Holder]:
+    """Who holds the lease, or held it, the latest end first: there is one but for a moment after the first of all."""
     rows = warehouse.fetch_native(
         f"SELECT load_id, host, pid, taken_at, until_at, until_at > {_NOW} FROM landing.lease ORDER BY until_at DESC"
     )

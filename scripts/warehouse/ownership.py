@@ -27,63 +27,45 @@ _PHYSICAL_TABLE = re.compile(rf"\b{PHYSICAL_PREFIX}(\w+?)[`\"]?\.[`\"]?\1__\w+__
 
 
 def refuse_foreign_objects(warehouse: Readable, settings: Settings, environment: str = "prod") -> list[StoredObject]:
-    """Stops before anything is written where that could take somebody's tables away.
-
-    Returns:
-        Objects of somebody else in the project's schemas that are in nobody's way.
-
-    Raises:
-        ForeignObjectsError: The project was never here, yet one of its schemas holds something; or a table, or a view
-            that is not ours, stands where a view of the environment belongs.
-    """
+    """Stops before anything is written where that could take somebody's tables away: raises ForeignObjectsError where
+    the project was never here, yet one of its schemas holds something; or where a table, or a view that is not ours,
+    stands where a view of the environment belongs. Returns what others have in these schemas in nobody's way."""
     suffix = "" if environment == "prod" else f"__{environment}"
+    layers = {layer + suffix for layer in LAYERS}
     models = {
         # A blueprint stands for a model per feed.
-        (path.parent.name + suffix, path.stem.replace("@feed", feed.name))
+        f"{path.parent.name}{suffix}.{path.stem.replace('@feed', feed.name)}"
         for path in (PROJECT_ROOT / "models").glob("*/*.sql")
         for feed in FEEDS
     }
-    own = models | {(LANDING, name) for name in LANDING_TABLES}
-    present = warehouse.objects(SCHEMAS | {schema for schema, _ in models})
-    if not _is_here(warehouse, present):
-        in_the_way = present
-    else:
-        views = warehouse.view_definitions({schema for schema, _ in models})
-        in_the_way = {
-            stored
-            for stored in present
-            if (stored.schema, stored.name) in models
-            and not (stored.is_view and _is_ours(views.get((stored.schema, stored.name), "")))
-        }
+    own = models | {f"{LANDING}.{name}" for name in LANDING_TABLES}
+    present = in_the_way = warehouse.objects(SCHEMAS | layers)
+    if _is_here(warehouse, present):
+        views = warehouse.view_definitions(layers)
+        # A view is ours that shows a table which SQLMesh keeps; one whose SQL may not be seen is taken for ours.
+        foreign = {view for view, sql in views.items() if sql and not _PHYSICAL_TABLE.search(sql)}
+        in_the_way = {one for one in present if str(one) in models and (not one.is_view or str(one) in foreign)}
     if in_the_way:
         raise _refusal(in_the_way, warehouse.gateway, settings)
-    layers = {schema for schema, _ in models} | {LANDING}
-    return sorted(s for s in present if s.schema in layers and (s.schema, s.name) not in own)
+    return sorted(one for one in present if one.schema in layers | {LANDING} and str(one) not in own)
 
 
 def _is_here(warehouse: Readable, present: set[StoredObject]) -> bool:
     """Whether the ledger is there, and is ours by its columns."""
-    if StoredObject(LANDING, "load", is_view=False) not in present:
-        return False
     with suppress(duckdb.Error, PipelineError):
-        warehouse.fetch(f"SELECT {', '.join(LANDING_TABLES['load'])} FROM landing.load LIMIT 0")
-        return True
+        if StoredObject(LANDING, "load", is_view=False) in present:
+            warehouse.fetch(f"SELECT {', '.join(LANDING_TABLES['load'])} FROM landing.load LIMIT 0")
+            return True
     return False
 
 
-def _is_ours(definition: str) -> bool:
-    """Whether a view shows a table that SQLMesh keeps; one whose SQL may not be seen is taken for ours."""
-    return not definition or _PHYSICAL_TABLE.search(definition) is not None
-
-
 def _refusal(objects: Iterable[StoredObject], gateway: str, settings: Settings) -> ForeignObjectsError:
-    names = sorted(f"{stored.schema}.{stored.name}" for stored in objects)
+    names = sorted(map(str, objects))
     more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
-    place, setting = (
-        (f"The database {settings.duckdb_path}", "DUCKDB_PATH")
-        if gateway == "duckdb"
-        else (f"Catalog {databricks_of(settings).catalog}", "DATABRICKS_CATALOG")
-    )
+    if gateway == "duckdb":
+        place, setting = f"The database {settings.duckdb_path}", "DUCKDB_PATH"
+    else:
+        place, setting = f"Catalog {databricks_of(settings).catalog}", "DATABRICKS_CATALOG"
     return ForeignObjectsError(
         f"{place} holds what this project did not make, in schemas that it writes to: {', '.join(names[:_LISTED])}"
         f"{more}. Nothing was written.",
