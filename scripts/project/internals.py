@@ -77,8 +77,11 @@ def rebuild_behind_known_versions() -> None:
     """Has a plan build a model anew whenever rows that it reads, however far up, are those of another version.
 
     SQLMesh looks at the parents that the plan itself makes, no further. Where one of them changed in words alone, and
-    another went back to a version of before, the model would keep the table made of the version in between. For the
-    rest of the process, as with `fork_no_processes`.
+    another went back to a version of before, the model would keep the table made of the version in between.
+
+    And of a branch a plan builds anew what stands behind a change that breaks nothing: SQLMesh would fill a table of
+    its own with the rows of the next windows (a preview), and show the one of before, without them. For the rest of the
+    process, as with `fork_no_processes`.
     """
     PlanBuilder._categorize_snapshot = _categorize_by_all_upstream  # type: ignore[method-assign, assignment]
 
@@ -91,11 +94,11 @@ def _categorize_by_all_upstream(
     indirectly_modified: dict[SnapshotId, set[SnapshotId]],
 ) -> None:
     _categorize_snapshot(builder, snapshot, forward_only, dag, indirectly_modified)
-    keeps_its_table = snapshot.change_category in (
-        SnapshotChangeCategory.METADATA,
-        SnapshotChangeCategory.INDIRECT_NON_BREAKING,
-    )
-    if keeps_its_table and any(_has_other_rows(builder, parent) for parent in dag.upstream(snapshot.snapshot_id)):
+    is_behind_a_column = snapshot.change_category is SnapshotChangeCategory.INDIRECT_NON_BREAKING
+    keeps_its_table = is_behind_a_column or snapshot.change_category is SnapshotChangeCategory.METADATA
+    if (builder._is_dev and is_behind_a_column) or (
+        keeps_its_table and any(_has_other_rows(builder, parent) for parent in dag.upstream(snapshot.snapshot_id))
+    ):
         snapshot.categorize_as(SnapshotChangeCategory.INDIRECT_BREAKING, forward_only)
 
 

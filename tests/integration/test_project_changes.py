@@ -26,6 +26,7 @@ from scripts.project.prod import prod_snapshots
 from scripts.project.windows import model_versions
 from scripts.settings import PROJECT_ROOT
 from tests import older_system
+from tests.compare import assert_same_rows
 from tests.feed_strategies import write_feeds
 from tests.lab import (
     Lab,
@@ -39,6 +40,7 @@ from tests.lab import (
     tell_of_a_copy,
 )
 from tests.reference import DEFAULT_TIERS, Load, Reference, Tier
+from tests.variants import BALANCE, COPIED
 
 FIRST_AT = datetime(2024, 1, 15, 2)
 FIRST = Load(
@@ -368,6 +370,20 @@ class TestPlanOfABranch:
         assert ended.exit_code == 0, ended.output
         assert_same_tables(marts_of(desk.with_higher_rates_on_a_branch()), desk.in_branch())
         desk.assert_prod()
+
+    def test_behind_a_column_it_shows_loads_that_came_since_the_plan_before(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        desk.raise_rates()
+        assert self.plan(desk, monkeypatch).exit_code == 0
+        desk.change(SEED, "20000.00,0.0300", "20000.00,0.0200")
+        desk.take(load_of(1))
+        desk.raise_rates()
+        desk.change(MODEL, BALANCE, BALANCE + COPIED)
+        ended = self.plan(desk, monkeypatch)
+        assert ended.exit_code == 0, ended.output
+        expected = desk.with_higher_rates_on_a_branch().tables()["marts.customer_profile"]
+        assert_same_rows(expected, desk.in_branch()["marts.customer_profile"], "marts.customer_profile")
 
     def test_it_says_which_loads_it_cannot_show(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         write_feeds(load_of(1), desk.lab.inputs)
