@@ -25,13 +25,15 @@ from sqlmesh.utils.errors import LinterError, SQLMeshError
 from scripts.errors import BlockingAuditError, DeployRefusedError, PipelineError, reason
 from scripts.feeds import Feed
 from scripts.outputs.marts import Mart, exported_marts
-from scripts.project import restore, windows
+from scripts.project import windows
 from scripts.project.audits import chosen
+from scripts.project.branch import refuse_deploy_from_another_branch
 from scripts.project.console import RunConsole, model_name
 from scripts.project.internals import audits_shown_to, fork_no_processes
 from scripts.project.prod import PROD, prod_snapshots, prod_versions
-from scripts.project.rate_changes import note_rate_change
-from scripts.results import LAYERS, AuditOutcome, RunRecord, short_name
+from scripts.project.published_schema import refuse_broken_promises
+from scripts.project.restore import rebuild_lost_tables
+from scripts.results import LAYERS, AuditOutcome, ModelOutcome, RunRecord, short_name
 from scripts.settings import PROJECT_ROOT, Settings
 from scripts.warehouse import Warehouse
 from scripts.warehouse.duckdb import DuckDBWarehouse, not_opened
@@ -47,9 +49,9 @@ class Project:
         set_console(self._console)
         fork_no_processes()
         self._settings = settings
-        self.root = PROJECT_ROOT
+        self._root = PROJECT_ROOT
         self._state_adapter: EngineAdapter | None = None
-        self.context = Context(paths=[str(self.root)], gateway=settings.gateway, load=False)
+        self.context = Context(paths=[str(self._root)], gateway=settings.gateway, load=False)
         try:
             self._attach_state()
             self.context.load()
@@ -81,12 +83,9 @@ class Project:
             self._state_adapter.close()
 
     def _attach_state(self) -> None:
-        """Opens the DuckDB file that holds SQLMesh's state.
+        """Opens the DuckDB file that holds SQLMesh's state, or raises a duckdb.IOException.
 
         SQLMesh takes one that is in use for an empty one, and would go on in memory.
-
-        Raises:
-            duckdb.IOException: The file is in use, or can't be opened.
         """
         warehouse = self.context.connection_config
         state = self.context.config.get_state_connection(self.context.gateway) or warehouse
@@ -110,19 +109,32 @@ class Project:
     def is_planned(self) -> bool:
         """Whether prod holds the models exactly as they stand in this folder, and all of it has been put in place."""
         environment = self.context.state_sync.get_environment(PROD)
-        return environment is not None and bool(environment.finalized_ts) and not self.differs_from_prod()
+        return environment is not None and bool(environment.finalized_ts) and not self._differs_from_prod()
 
-    def differs_from_prod(self) -> bool:
+    def check_deploy(self, deploy: bool, breaking: bool) -> None:
+        """Stops before anything is written where prod is not to be brought to the models of this folder.
+
+        Raises:
+            DeployRefusedError: They are another branch's, break a rule of the linter or what readers of prod rely on,
+                or fail a unit test.
+        """
+        if self.is_planned():
+            return
+        differs = self._differs_from_prod()
+        if differs and not deploy:
+            refuse_deploy_from_another_branch(self._root, self._settings.production_branches)
+        self._refuse_lint_failures()
+        if differs and not breaking:
+            refuse_broken_promises(self.context)
+        if differs:
+            self._refuse_failing_tests()
+
+    def _differs_from_prod(self) -> bool:
         """Whether there is a prod, of other models than stand in this folder."""
         prod = {version.snapshot_id for version in prod_versions(self.context)}
         return bool(prod) and prod != {snapshot.snapshot_id for snapshot in self.context.snapshots.values()}
 
-    def refuse_lint_failures(self) -> None:
-        """Holds the models of this folder to the linter's rules, as a deploy does.
-
-        Raises:
-            DeployRefusedError: They break one.
-        """
+    def _refuse_lint_failures(self) -> None:
         try:
             self.context.lint_models()
         except LinterError as error:
@@ -132,21 +144,17 @@ class Project:
                 "Nothing was written. Mend them and run again; `sqlmesh lint` shows the same."
             ) from error
 
-    def refuse_failing_tests(self) -> None:
-        """Runs SQLMesh's unit tests of the models that a deploy changes.
-
-        Raises:
-            DeployRefusedError: One fails.
-        """
+    def _refuse_failing_tests(self) -> None:
+        """Runs SQLMesh's unit tests of the models that a deploy changes."""
         prod = {version.snapshot_id for version in prod_versions(self.context)}
         changed = {one.name for one in self.context.snapshots.values() if one.is_model and one.snapshot_id not in prod}
         result = self.context.test(model_names=changed, stream=StringIO())
         failed = sorted(str(test) for test, _ in (*result.original_failures, *result.original_errors))
         if failed:
+            lines = "\n".join(f"    {test}" for test in failed)
             raise DeployRefusedError(
-                "Unit tests of the changed models fail:\n"
-                + "".join(f"    {test}\n" for test in failed)
-                + "Nothing was written. Mend the models or the tests and run again; `sqlmesh test` shows what differs."
+                f"Unit tests of the changed models fail:\n{lines}\n"
+                "Nothing was written. Mend the models or the tests and run again; `sqlmesh test` shows what differs."
             )
 
     def deploy(self, execution_time: datetime) -> None:
@@ -189,34 +197,10 @@ class Project:
         """Has the windows from `since` on (None: all) processed again, in every environment."""
         windows.reopen(self.context, since)
 
-    def close_finished_hours(self, execution_time: datetime) -> None:
-        """Spares the next run the hour of the last one where that has seen all of it."""
-        windows.close_finished_hours(self.context, self.warehouse, execution_time)
-
-    def model_versions(self) -> str:
-        """The exact versions of prod's models, as text."""
-        return windows.model_versions(self.context)
-
-    def record_run(self, record: RunRecord, execution_time: datetime) -> None:
-        """Notes that prod's models hold all up to a time."""
-        windows.record_run(self.context, self.warehouse, record.run_id, record.started_at, execution_time)
-
-    def note_rate_change(self) -> bool:
-        """Notes that prod goes over to this folder's rates of interest; whether they are others than before."""
-        return note_rate_change(self.context, self.warehouse)
-
-    def proven_until(self) -> datetime | None:
-        """End of the time up to which all of prod's models are evaluated and every audit passed."""
-        return windows.prod_is_right_until(self.context)
-
-    def restore_views(self) -> list[str]:
-        """Makes prod's views again that are not there any more; returns their names."""
-        return restore.restore_views(self.context, self.warehouse)
-
     def prepare(self) -> None:
         """Before prod goes on: nothing of a branch counts beyond it, and tables that are lost will be built again."""
         windows.reopen_unproven(self.context)
-        restore.rebuild_lost_tables(self.context, self.warehouse)
+        rebuild_lost_tables(self.context, self.warehouse)
 
     def audit(
         self,
@@ -259,15 +243,10 @@ class Project:
             try:
                 yield
             finally:
-                self._collect(record)
-
-    def _collect(self, record: RunRecord) -> None:
-        """Moves the models' outcomes seen so far into the record of the run, one per model, windows added up."""
-        for model in dict.fromkeys(outcome.model for outcome in self._console.models):
-            outcomes = [outcome for outcome in self._console.models if outcome.model == model]
-            seconds = sum(outcome.seconds for outcome in outcomes)
-            record.models.append(replace(outcomes[0], seconds=seconds, row_count=_count_rows(self.warehouse, model)))
-        self._console.models.clear()
+                for model, seconds in self._console.seconds.items():
+                    rows = _count_rows(self.warehouse, model)
+                    record.models.append(ModelOutcome(model, model.split(".")[0], seconds, rows))
+                self._console.seconds.clear()
 
     @contextmanager
     def recorded_audits(self, record: RunRecord) -> Iterator[None]:
@@ -275,12 +254,13 @@ class Project:
         outcomes: dict[tuple[str, str], AuditOutcome] = {}
 
         def take(snapshot: Snapshot, results: list[Any], dialect: str) -> None:
-            for result in results:
-                if result.skipped:
-                    continue
+            for result in (one for one in results if not one.skipped):
                 outcome = _outcome(snapshot, result, dialect)
-                earlier = outcomes.get((outcome.model, outcome.audit))
-                outcomes[outcome.model, outcome.audit] = _merged(earlier, outcome) if earlier else outcome
+                if earlier := outcomes.get((outcome.model, outcome.audit)):
+                    # It ran for two windows; the query shown is that of a failure, if there is one.
+                    failed_count, query = earlier.failed_count + outcome.failed_count, outcome.query or earlier.query
+                    outcome = replace(outcome, failed_count=failed_count, query=query)
+                outcomes[outcome.model, outcome.audit] = outcome
 
         try:
             with audits_shown_to(take):
@@ -299,33 +279,28 @@ class Project:
         """Which of prod's tables this run has written before it failed, by layer."""
         here = {snapshot.name: snapshot.version for snapshot in self.context.snapshots.values()}
         # A deploy fills tables of changed models, too, which nobody sees before prod is switched.
-        seen = [
+        seen = {
             short_name(version.name)
             for version in prod_versions(self.context)
             if version.is_model and version.is_materialized and not version.is_seed
             if version.version == here.get(version.name)
-        ]
+        }
         refused = set(self._console.refused)
-        written = {outcome.model for outcome in self._console.models} | refused
-        return _new_load_stands_in(sorted(written & set(seen)), refused)
+        return _new_load_stands_in(seen & (self._console.seconds.keys() | refused), refused)
 
 
 def _new_load_stands_in(tables: Collection[str], refused: Collection[str]) -> str:
     if not tables:
         return "No table of prod has the new load: all are as they were, exports and published tables, too."
-    lines = []
-    for layer in LAYERS:
-        names = [
-            name.removeprefix(f"{layer}.") + (" (with the rows that its audit failed on)" if name in refused else "")
-            for name in tables
-            if name.startswith(f"{layer}.")
-        ]
-        if names:
-            lines.append(f"    {layer:<14}{', '.join(names)}")
+    by_layer: dict[str, list[str]] = {layer: [] for layer in LAYERS}
+    for table in sorted(tables):
+        layer, name = table.split(".")
+        note = " (with the rows that its audit failed on)" if table in refused else ""
+        by_layer.setdefault(layer, []).append(name + note)
     return "\n".join(
         [
             "These tables, and the views of them, already have the new load:",
-            *lines,
+            *(f"    {layer:<14}{', '.join(names)}" for layer, names in by_layer.items() if names),
             "All other tables of prod are as they were, exports and published tables, too.",
         ]
     )
@@ -351,18 +326,6 @@ def _outcome(snapshot: Snapshot, result: Any, dialect: str) -> AuditOutcome:
         severity="error" if result.blocking else "warn",
         failed_count=result.count or 0,
         query=result.query.sql(dialect=dialect, pretty=True) if result.count and result.query is not None else "",
-    )
-
-
-def _merged(earlier: AuditOutcome, later: AuditOutcome) -> AuditOutcome:
-    """One outcome for an audit that ran for two windows; the query shown is that of a failure, if there is one."""
-    return AuditOutcome(
-        audit=later.audit,
-        model=later.model,
-        layer=later.layer,
-        severity=later.severity,
-        failed_count=earlier.failed_count + later.failed_count,
-        query=later.query if later.failed_count or not earlier.failed_count else earlier.query,
     )
 
 
@@ -403,15 +366,11 @@ def _file_that_is_no_yaml() -> str:
 
 def _not_loaded(said: str) -> PipelineError:
     """Why the project could not be loaded: in SQLMesh's own words, but for its advice on versions, which are pinned."""
-    versions = said.partition(" Please ")[0]
-    if "which is ahead of" in said:
-        return PipelineError(
-            f"SQLMesh's state was written by an older version: {versions}",
-            "Bring it up to date with `sqlmesh migrate`, then run again.",
-        )
-    if "which is behind" in said:
-        return PipelineError(
-            f"SQLMesh's state was written by a newer version: {versions}",
-            "Bring this folder up to date (`git pull`, `make setup`) and run again.",
-        )
+    for sign, version, remedy in (
+        ("which is ahead of", "an older", "Bring it up to date with `sqlmesh migrate`, then run again."),
+        ("which is behind", "a newer", "Bring this folder up to date (`git pull`, `make setup`) and run again."),
+    ):
+        if sign in said:
+            versions = said.partition(" Please ")[0]
+            return PipelineError(f"SQLMesh's state was written by {version} version: {versions}", remedy)
     return PipelineError(f"The SQLMesh project can't be loaded: {said}")
