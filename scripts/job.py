@@ -162,9 +162,9 @@ class Job:
 
         target = databricks_of(self.settings)
         with self._step("publish", f"replacing the marts in {target.catalog}.{target.schema}"):
-            for table in publish_marts(self.warehouse, self.settings, self.project.marts_of_prod, replace=replace):
-                line = f"    {target.catalog}.{table.name:<24}{table.row_count:>12,} rows, money checked"
-                console.print(line, soft_wrap=True)
+            marts = self.project.marts_of_prod
+            for table, rows in publish_marts(self.warehouse, self.settings, marts, replace=replace).items():
+                console.print(f"    {target.catalog}.{table:<24}{rows:>12,} rows, money checked", soft_wrap=True)
 
     def audit(self, full: bool, models: Collection[str] = (), audits: Collection[str] = ()) -> None:
         from scripts.ingest.load import create_landing, last_loaded_at

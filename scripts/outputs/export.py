@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -126,7 +126,7 @@ def check_outputs(output_path: str | Path) -> list[str]:
         path = folder / entry["name"]
         if not path.is_file():
             problems.append(f"{path} is named by the manifest and does not exist: run the export again.")
-        elif path.stat().st_size != entry["bytes"] or sha256_of(path) != entry["sha256"]:
+        elif not _holds(path, entry["bytes"], entry["sha256"]):
             problems.append(f"{path} is not the file that the manifest describes: run the export again.")
     return problems
 
@@ -160,14 +160,14 @@ def outdated(warehouse: Warehouse, output_path: str | Path, models: Mapping[str,
 
 def _draft_parquet(warehouse: Warehouse, mart: Mart, folder: Path, token: str) -> int:
     """Writes a mart to a Parquet file under its temporary name; returns the rows."""
-    table = f"marts.{mart.name}"
     columns = ", ".join(name for name, _ in mart.columns)
-    path = _draft_path(folder / f"{mart.name}.parquet", token)
-    row_count = _write_parquet(warehouse.relation(f"SELECT {columns} FROM {table} ORDER BY {mart.key}"), mart, path)
-    expected = int(warehouse.fetch(f"SELECT COUNT(*) FROM {table}")[0][0])
+    path = _draft_path(_targets(folder, mart)[0], token)
+    rows = warehouse.relation(f"SELECT {columns} FROM {mart.table} ORDER BY {mart.key}")
+    row_count = _write_parquet(rows, mart, path)
+    expected = int(warehouse.fetch(f"SELECT COUNT(*) FROM {mart.table}")[0][0])
     if row_count != expected:
         raise PipelineError(
-            f"{table} has {expected} rows, of which {row_count} arrived at the export: nothing was exported. "
+            f"{mart.table} has {expected} rows, of which {row_count} arrived at the export: nothing was exported. "
             "Run the export again; if it happens again, look at the connection to the warehouse."
         )
     return row_count
@@ -175,7 +175,7 @@ def _draft_parquet(warehouse: Warehouse, mart: Mart, folder: Path, token: str) -
 
 def _finish_drafts(mart: Mart, folder: Path, token: str, row_count: int) -> list[_Draft]:
     """Makes the CSV of a mart's Parquet draft, and both safe on the disk."""
-    targets = [folder / f"{mart.name}.{suffix}" for suffix in ("parquet", "csv")]
+    targets = _targets(folder, mart)
     parquet, csv = (_draft_path(target, token) for target in targets)
     _write_csv(mart, parquet, csv)
     drafts = []
@@ -184,6 +184,11 @@ def _finish_drafts(mart: Mart, folder: Path, token: str, row_count: int) -> list
             os.fsync(file.fileno())
         drafts.append(_Draft(mart, target, path, row_count, path.stat().st_size, sha256_of(path)))
     return drafts
+
+
+def _targets(folder: Path, mart: Mart) -> list[Path]:
+    """The files of a mart, in the order in which they are renamed into place."""
+    return [folder / f"{mart.name}.{suffix}" for suffix in ("parquet", "csv")]
 
 
 def _draft_path(target: Path, token: str) -> Path:
@@ -207,7 +212,7 @@ def _write_parquet(relation: duckdb.DuckDBPyRelation, mart: Mart, path: Path) ->
         except duckdb.Error:
             if failures:
                 raise PipelineError(
-                    f"marts.{mart.name} could not be read to its end ({first_line(failures[0])}): nothing was "
+                    f"{mart.table} could not be read to its end ({first_line(failures[0])}): nothing was "
                     "exported. Run the export again."
                 ) from failures[0]
             raise
@@ -221,21 +226,15 @@ def _row_groups(source: pa.RecordBatchReader, failures: list[Exception]) -> Iter
     in which the engine happened to send its rows. A failure of the source is kept in `failures`: DuckDB passes on only
     its text.
     """
-    pending: list[pa.RecordBatch] = []
-    pending_rows = 0
+    pending = source.schema.empty_table()
     try:
-        for received in source:
-            batch = received
-            while pending_rows + batch.num_rows >= ROW_GROUP_ROWS:
-                head = batch.slice(0, ROW_GROUP_ROWS - pending_rows)
-                batch = batch.slice(head.num_rows)
-                yield pa.concat_batches([*pending, head])
-                pending, pending_rows = [], 0
-            if batch.num_rows:
-                pending.append(batch)
-                pending_rows += batch.num_rows
-        if pending:
-            yield pa.concat_batches(pending)
+        for batch in source:
+            pending = pa.concat_tables([pending, pa.Table.from_batches([batch])])
+            while pending.num_rows >= ROW_GROUP_ROWS:
+                yield pa.concat_batches(pending.slice(length=ROW_GROUP_ROWS).to_batches())
+                pending = pending.slice(ROW_GROUP_ROWS)
+        if pending.num_rows:
+            yield pa.concat_batches(pending.to_batches())
     except Exception as error:
         failures.append(error)
         raise
@@ -284,17 +283,14 @@ def _described_tiers(warehouse: Warehouse, summary: Path, tiers: Sequence[Tier])
             "The file of marts.account_summary holds other balances than the mart: nothing was exported. Another "
             "process may have changed the mart meanwhile: run the export again."
         )
-    sums = [in_file.get(place, NOTHING) for place in range(len(tiers))]
     return [
         {
-            "balance_from_amount": str(tier.balance_from_amount),
-            "interest_rate_pct": str(tier.interest_rate_pct),
-            "loan_bonus_pct": str(tier.loan_bonus_pct),
-            "accounts": one.accounts,
-            "balance_amount": str(one.balance_amount),
-            "annual_interest_amount": str(one.interest_amount),
+            **{column: str(value) for column, value in asdict(tier).items()},
+            "accounts": sums.accounts,
+            "balance_amount": str(sums.balance_amount),
+            "annual_interest_amount": str(sums.interest_amount),
         }
-        for tier, one in zip(tiers, sums, strict=True)
+        for tier, sums in ((tier, in_file.get(place, NOTHING)) for place, tier in enumerate(tiers))
     ]
 
 
@@ -305,16 +301,10 @@ def _publish_manifest(folder: Path, drafts: list[_Draft], reflects: Reflects, ti
         standing_since = json.loads(present)["reflects"]["loaded_at"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         present, standing_since = b"", None
-    time = None if reflects.loaded_at is None else reflects.loaded_at.isoformat(timespec="microseconds") + "Z"
-    if (
-        isinstance(standing_since, str)
-        and time is not None
-        and standing_since <= time
-        and present == _manifest(drafts, reflects, tiers, standing_since)
-    ):
-        return
+    time = reflects.loaded_at.isoformat(timespec="microseconds") + "Z" if reflects.loaded_at else None
     content = _manifest(drafts, reflects, tiers, time)
-    if content != present:
+    stands = isinstance(standing_since, str) and time is not None and standing_since <= time
+    if present != (_manifest(drafts, reflects, tiers, standing_since) if stands else content):
         write_atomically(path, content)
 
 
@@ -326,7 +316,7 @@ def _manifest(drafts: list[_Draft], reflects: Reflects, tiers: list[dict[str, An
         "files": [
             {
                 "name": draft.target.name,
-                "mart": f"marts.{draft.mart.name}",
+                "mart": draft.mart.table,
                 "sorted_by": draft.mart.key,
                 "rows": draft.row_count,
                 "bytes": draft.byte_count,
@@ -343,21 +333,16 @@ def _last_change(warehouse: Warehouse, not_after: datetime | None) -> datetime |
     """The newest load, not later than `not_after`, with a new, changed or gone row."""
     if not_after is None:
         return None
-    rows = warehouse.fetch(
+    newest: datetime | None = warehouse.fetch(
         "SELECT MAX(loaded_at) FROM landing.load WHERE new_count + changed_count + gone_count > 0 "
         f"AND loaded_at <= {timestamp_literal(not_after)}"
-    )
-    return rows[0][0] if rows else None
-
-
-def exported_names(marts: Sequence[Mart]) -> list[str]:
-    """Names of the files of the marts, in the order in which they are renamed into place."""
-    return [f"{mart.name}.{suffix}" for mart in marts for suffix in ("parquet", "csv")]
+    )[0][0]
+    return newest
 
 
 def _remove_leftovers(folder: Path, marts: Sequence[Mart]) -> None:
-    for name in (*exported_names(marts), MANIFEST_NAME):
-        for path in folder.glob(f".{name}.tmp-*"):
+    for target in (*(target for mart in marts for target in _targets(folder, mart)), folder / MANIFEST_NAME):
+        for path in folder.glob(f".{target.name}.tmp-*"):
             path.unlink(missing_ok=True)
 
 
@@ -365,25 +350,14 @@ def _holds(path: Path, byte_count: int, sha256: str) -> bool:
     return path.is_file() and path.stat().st_size == byte_count and sha256_of(path) == sha256
 
 
-_REMEDIES = (
-    (
-        {errno.ENOSPC, errno.EDQUOT, errno.EFBIG},
-        ("No space left", "File too large", "quota"),
-        "there is no room for the files. Free space, or set OUTPUT_PATH to a folder on another disk, and run the "
-        "export again",
-    ),
-    (
-        {errno.EACCES, errno.EPERM, errno.EROFS},
-        ("Permission denied", "Read-only file system", "Operation not permitted"),
-        "it can't be written. Give this user write permission there, or set OUTPUT_PATH to another folder, and run the "
-        "export again",
-    ),
-    (
-        {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY},
-        (),
-        "something that is not a folder, or not a file, stands in the way. Move it away and run the export again",
-    ),
-)
+_REMEDIES = {
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): "there is no room for the files. Free space, or set OUTPUT_PATH to a "
+    "folder on another disk, and run the export again",
+    (errno.EACCES, errno.EPERM, errno.EROFS): "it can't be written. Give this user write permission there, or set "
+    "OUTPUT_PATH to another folder, and run the export again",
+    (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY): "something that is not a folder, or not a file, "
+    "stands in the way. Move it away and run the export again",
+}
 
 
 @contextmanager
@@ -392,9 +366,9 @@ def _sentences(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, duckdb.Error) as error:
-        code = getattr(error, "errno", None)
-        for codes, texts, remedy in _REMEDIES:
-            if code in codes or any(text in str(error) for text in texts):
+        for codes, remedy in _REMEDIES.items():
+            # DuckDB repeats the system's words for the code.
+            if getattr(error, "errno", None) in codes or any(os.strerror(code) in str(error) for code in codes):
                 raise PipelineError(f"The export to {folder} failed: {remedy}. ({first_line(error)})") from error
         raise PipelineError(
             f"The export to {folder} failed: {first_line(error)}. Put that right and run the export again."

@@ -31,16 +31,22 @@ class Mart:
     key: str
     columns: tuple[tuple[str, str], ...]
 
+    @property
+    def table(self) -> str:
+        return f"marts.{self.name}"
+
 
 def exported_marts(models: Iterable[Model]) -> tuple[Mart, ...]:
     """The marts among some models, by name; that each has a grain is what the linter sees to."""
-    tagged = {short_name(model.fqn): model for model in models if EXPORT_TAG in model.tags}
-    marts = []
-    for full_name, model in sorted(tagged.items()):
-        key = ", ".join(column.name for column in model.grains[0].find_all(exp.Column))
-        columns = tuple((name, _in_duckdb(type_)) for name, type_ in model.columns_to_types_or_raise.items())
-        marts.append(Mart(full_name.partition(".")[2], key, columns))
-    return tuple(marts)
+    marts = {short_name(model.fqn): model for model in models if EXPORT_TAG in model.tags}
+    return tuple(
+        Mart(
+            name.partition(".")[2],
+            ", ".join(column.name for column in model.grains[0].find_all(exp.Column)),
+            tuple((column, _in_duckdb(type_)) for column, type_ in model.columns_to_types_or_raise.items()),
+        )
+        for name, model in sorted(marts.items())
+    )
 
 
 def _in_duckdb(type_: exp.DataType) -> str:
