@@ -39,6 +39,8 @@ from scripts.warehouse import Warehouse
 MANIFEST_NAME = "manifest.json"
 MANIFEST_SCHEMA_VERSION = 2
 ROW_GROUP_ROWS = 122_880
+# What the manifest says of one file, or of one rate.
+Entry = dict[str, Any]
 # The mart that the manifest's sums by rate are of.
 _SUMMED = "account_summary"
 _DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
@@ -60,18 +62,6 @@ class Reflects:
     environment: str
     models: Mapping[str, str] = field(default_factory=dict)
     tiers: Sequence[Tier] = ()
-
-
-@dataclass(frozen=True)
-class _Draft:
-    """A complete file under its temporary name."""
-
-    mart: Mart
-    target: Path
-    path: Path
-    row_count: int
-    byte_count: int
-    sha256: str
 
 
 def export_marts(
@@ -98,13 +88,12 @@ def export_marts(
                 for mart in marts:
                     row_count = _draft_parquet(warehouse, mart, folder, token)
                     finishing.append(finisher.submit(_finish_drafts, mart, folder, token, row_count))
-                drafts = [draft for finished in finishing for draft in finished.result()]
-            summary = next(draft.path for draft in drafts if draft.mart.name == _SUMMED)
-            tiers = _described_tiers(warehouse, summary, reflects.tiers)
+                entries = [entry for finished in finishing for entry in finished.result()]
+            tiers = _described_tiers(warehouse, _draft_path(folder, f"{_SUMMED}.parquet", token), reflects.tiers)
             loaded_at = _last_change(warehouse, reflects.loaded_at)
-            exported = [_publish(draft) for draft in drafts]
+            exported = [_publish(folder, entry, token) for entry in entries]
             sync_folder(folder)
-            _publish_manifest(folder, drafts, replace(reflects, loaded_at=loaded_at), tiers)
+            _publish_manifest(folder, entries, replace(reflects, loaded_at=loaded_at), tiers)
         finally:
             with suppress(OSError):
                 _remove_leftovers(folder, marts)
@@ -126,17 +115,14 @@ def check_outputs(output_path: str | Path) -> list[str]:
         path = folder / entry["name"]
         if not path.is_file():
             problems.append(f"{path} is named by the manifest and does not exist: run the export again.")
-        elif not _holds(path, entry["bytes"], entry["sha256"]):
+        elif not _is_there(folder, entry):
             problems.append(f"{path} is not the file that the manifest describes: run the export again.")
     return problems
 
 
 def outdated(warehouse: Warehouse, output_path: str | Path, models: Mapping[str, str]) -> list[str]:
-    """Compares what the manifest under `output_path` stands for with the marts; a sentence for each difference.
-
-    Args:
-        models: The exact versions of prod's models, by name.
-    """
+    """Compares what the manifest under `output_path` stands for with the marts, and with the exact versions of prod's
+    models, by name; returns the first difference as a sentence, if there is one."""
     try:
         reflects = json.loads((Path(output_path) / MANIFEST_NAME).read_text(encoding="utf-8"))["reflects"]
         described, made_by = reflects["tiers"], reflects["models"]
@@ -161,9 +147,8 @@ def outdated(warehouse: Warehouse, output_path: str | Path, models: Mapping[str,
 def _draft_parquet(warehouse: Warehouse, mart: Mart, folder: Path, token: str) -> int:
     """Writes a mart to a Parquet file under its temporary name; returns the rows."""
     columns = ", ".join(name for name, _ in mart.columns)
-    path = _draft_path(_targets(folder, mart)[0], token)
     rows = warehouse.relation(f"SELECT {columns} FROM {mart.table} ORDER BY {mart.key}")
-    row_count = _write_parquet(rows, mart, path)
+    row_count = _write_parquet(rows, mart, _draft_path(folder, f"{mart.name}.parquet", token))
     expected = int(warehouse.fetch(f"SELECT COUNT(*) FROM {mart.table}")[0][0])
     if row_count != expected:
         raise PipelineError(
@@ -173,26 +158,34 @@ def _draft_parquet(warehouse: Warehouse, mart: Mart, folder: Path, token: str) -
     return row_count
 
 
-def _finish_drafts(mart: Mart, folder: Path, token: str, row_count: int) -> list[_Draft]:
-    """Makes the CSV of a mart's Parquet draft, and both safe on the disk."""
-    targets = _targets(folder, mart)
-    parquet, csv = (_draft_path(target, token) for target in targets)
-    _write_csv(mart, parquet, csv)
-    drafts = []
-    for target, path in zip(targets, (parquet, csv), strict=True):
+def _finish_drafts(mart: Mart, folder: Path, token: str, row_count: int) -> list[Entry]:
+    """Makes the CSV of a mart's Parquet draft, and both safe on the disk; returns what the manifest says of them."""
+    drafts = {name: _draft_path(folder, name, token) for name in _file_names(mart)}
+    _write_csv(mart, *drafts.values())
+    for path in drafts.values():
         with path.open("r+b") as file:
             os.fsync(file.fileno())
-        drafts.append(_Draft(mart, target, path, row_count, path.stat().st_size, sha256_of(path)))
-    return drafts
+    return [
+        {
+            "name": name,
+            "mart": mart.table,
+            "sorted_by": mart.key,
+            "rows": row_count,
+            "bytes": path.stat().st_size,
+            "sha256": sha256_of(path),
+            "columns": [{"name": column, "type": type_} for column, type_ in mart.columns],
+        }
+        for name, path in drafts.items()
+    ]
 
 
-def _targets(folder: Path, mart: Mart) -> list[Path]:
+def _file_names(mart: Mart) -> tuple[str, str]:
     """The files of a mart, in the order in which they are renamed into place."""
-    return [folder / f"{mart.name}.{suffix}" for suffix in ("parquet", "csv")]
+    return f"{mart.name}.parquet", f"{mart.name}.csv"
 
 
-def _draft_path(target: Path, token: str) -> Path:
-    return target.with_name(f".{target.name}.tmp-{token}")
+def _draft_path(folder: Path, name: str, token: str) -> Path:
+    return folder / f".{name}.tmp-{token}"
 
 
 def _write_parquet(relation: duckdb.DuckDBPyRelation, mart: Mart, path: Path) -> int:
@@ -263,19 +256,21 @@ def _csv_text(name: str, type_: str) -> str:
     return f'"{name}"'
 
 
-def _publish(draft: _Draft) -> ExportedFile:
-    written = not _holds(draft.target, draft.byte_count, draft.sha256)
-    if written:
-        draft.path.replace(draft.target)
-    return ExportedFile(str(draft.target), draft.row_count, draft.byte_count, draft.sha256, written)
+def _publish(folder: Path, entry: Entry, token: str) -> ExportedFile:
+    target, changed = Path(folder, entry["name"]), not _is_there(folder, entry)
+    if changed:
+        _draft_path(folder, target.name, token).replace(target)
+    return ExportedFile(str(target), entry["rows"], entry["bytes"], entry["sha256"], written=changed)
 
 
-def _described_tiers(warehouse: Warehouse, summary: Path, tiers: Sequence[Tier]) -> list[dict[str, Any]]:
-    """Each rate with the accounts, balances and interest of its tier, summed from the file.
+def _is_there(folder: Path, entry: Entry) -> bool:
+    """Whether a file is the one that the manifest describes."""
+    path = Path(folder, entry["name"])
+    return path.is_file() and path.stat().st_size == entry["bytes"] and sha256_of(path) == entry["sha256"]
 
-    Raises:
-        PipelineError: The mart's sums are others.
-    """
+
+def _described_tiers(warehouse: Warehouse, summary: Path, tiers: Sequence[Tier]) -> list[Entry]:
+    """Each rate with the accounts, balances and interest of its tier, summed from the file; they must be the mart's."""
     with duckdb.connect(":memory:") as local:
         in_file = sums_by_tier(local.execute(sums_query(tiers, f"read_parquet({path_literal(summary)})")).fetchall())
     if in_file != sums_of_mart(warehouse, tiers):
@@ -294,7 +289,7 @@ def _described_tiers(warehouse: Warehouse, summary: Path, tiers: Sequence[Tier])
     ]
 
 
-def _publish_manifest(folder: Path, drafts: list[_Draft], reflects: Reflects, tiers: list[dict[str, Any]]) -> None:
+def _publish_manifest(folder: Path, files: list[Entry], reflects: Reflects, tiers: list[Entry]) -> None:
     path = folder / MANIFEST_NAME
     try:
         present = path.read_bytes()
@@ -302,31 +297,19 @@ def _publish_manifest(folder: Path, drafts: list[_Draft], reflects: Reflects, ti
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         present, standing_since = b"", None
     time = reflects.loaded_at.isoformat(timespec="microseconds") + "Z" if reflects.loaded_at else None
-    content = _manifest(drafts, reflects, tiers, time)
     stands = isinstance(standing_since, str) and time is not None and standing_since <= time
-    if present != (_manifest(drafts, reflects, tiers, standing_since) if stands else content):
-        write_atomically(path, content)
 
+    def manifest(loaded_at: str | None) -> bytes:
+        content = {
+            "schema_version": MANIFEST_SCHEMA_VERSION,
+            "environment": reflects.environment,
+            "reflects": {"loaded_at": loaded_at, "tiers": tiers, "models": dict(sorted(reflects.models.items()))},
+            "files": files,
+        }
+        return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
-def _manifest(drafts: list[_Draft], reflects: Reflects, tiers: list[dict[str, Any]], loaded_at: str | None) -> bytes:
-    manifest = {
-        "schema_version": MANIFEST_SCHEMA_VERSION,
-        "environment": reflects.environment,
-        "reflects": {"loaded_at": loaded_at, "tiers": tiers, "models": dict(sorted(reflects.models.items()))},
-        "files": [
-            {
-                "name": draft.target.name,
-                "mart": draft.mart.table,
-                "sorted_by": draft.mart.key,
-                "rows": draft.row_count,
-                "bytes": draft.byte_count,
-                "sha256": draft.sha256,
-                "columns": [{"name": name, "type": type_} for name, type_ in draft.mart.columns],
-            }
-            for draft in drafts
-        ],
-    }
-    return (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode()
+    if present != manifest(standing_since if stands else time):
+        write_atomically(path, manifest(time))
 
 
 def _last_change(warehouse: Warehouse, not_after: datetime | None) -> datetime | None:
@@ -341,13 +324,9 @@ def _last_change(warehouse: Warehouse, not_after: datetime | None) -> datetime |
 
 
 def _remove_leftovers(folder: Path, marts: Sequence[Mart]) -> None:
-    for target in (*(target for mart in marts for target in _targets(folder, mart)), folder / MANIFEST_NAME):
-        for path in folder.glob(f".{target.name}.tmp-*"):
+    for name in (*(name for mart in marts for name in _file_names(mart)), MANIFEST_NAME):
+        for path in folder.glob(f".{name}.tmp-*"):
             path.unlink(missing_ok=True)
-
-
-def _holds(path: Path, byte_count: int, sha256: str) -> bool:
-    return path.is_file() and path.stat().st_size == byte_count and sha256_of(path) == sha256
 
 
 _REMEDIES = {
