@@ -49,21 +49,14 @@ class Job:
         with self._step("ingest", f"taking the feeds of {self.settings.input_path}"):
             if lay_out_sample(self.warehouse, self.settings):
                 console.print(f"    no feeds there yet: the sample was copied from {SAMPLE}", soft_wrap=True)
-            self.record.loads = ingest(
-                self.warehouse,
-                self.settings,
-                self.project.judged,
-                as_of=as_of,
-                reopen=self.project.reopen,
-                allowed=allowed,
-            )
+            judged, reopen = self.project.judged, self.project.reopen
+            loads = ingest(self.warehouse, self.settings, judged, as_of=as_of, reopen=reopen, allowed=allowed)
+            self.record.loads = loads
             if self.settings.gateway == "databricks":
                 # A plain `sqlmesh run` beside this may have passed the load by before it was committed.
-                self.project.reopen(self.record.loads[0].loaded_at)
-            self.record.large_removals = large_removals(
-                self.warehouse, self.record.loads, self.settings.warn_removed_share
-            )
-        for load in self.record.loads:
+                reopen(loads[0].loaded_at)
+            self.record.large_removals = large_removals(self.warehouse, loads, self.settings.warn_removed_share)
+        for load in loads:
             console.print(
                 f"    {load.file_name:<14}{load.rows_read_count:>12,} rows   {load.new_count:,} new · "
                 f"{load.changed_count:,} changed · {load.unchanged_count:,} unchanged · "
@@ -74,14 +67,12 @@ class Job:
 
     def transform(self, as_of: datetime | None, full_refresh: bool = False) -> None:
         from scripts.ingest.load import create_landing, last_loaded_at
-        from scripts.project import windows
-        from scripts.project.restore import restore_views
+        from scripts.project import restore, windows
 
         create_landing(self.warehouse)
         loaded_at = last_loaded_at(self.warehouse)
         # No further than the newest load without being told: hours that have passed are closed to dated loads.
-        now = as_of or loaded_at or utc_now()
-        execution_time = end_of_window(max(now, loaded_at) if loaded_at else now)
+        execution_time = end_of_window(max(filter(None, (as_of, loaded_at)), default=utc_now()))
         self.record.loaded_at, self.record.execution_time = loaded_at, execution_time
         with self.project.recorded(self.record):
             if full_refresh:
@@ -99,7 +90,7 @@ class Job:
                     self._note_rate_change()
                     windows.close_finished_hours(self.project.context, self.warehouse, execution_time)
                     self.project.run(execution_time)
-            for view in restore_views(self.project.context, self.warehouse):
+            for view in restore.restore_views(self.project.context, self.warehouse):
                 console.print(f"    {view} was not there any more: made again", soft_wrap=True)
         with self._step("reconcile", "checking that every landed row arrived, and that the marts agree with history"):
             reconcile(self.warehouse, self._run_again_from)
@@ -116,9 +107,8 @@ class Job:
     def _run_again_from(self, missed: datetime) -> None:
         """Runs the models once more, whatever the record says of their windows from this time on."""
         assert self.record.execution_time
-        console.print(
-            f"    rows of the load of {missed} UTC were missing from the models: run again from there", soft_wrap=True
-        )
+        what = f"rows of the load of {missed} UTC were missing from the models"
+        console.print(f"    {what}: run again from there", soft_wrap=True)
         with self.project.recorded(self.record):
             self.project.reopen(missed)
             self.project.run(self.record.execution_time)
@@ -178,10 +168,8 @@ class Job:
         with self._step("audit", f"auditing {'all rows' if full else 'the hour of the newest load'}"):
             for outcomes in self.project.audit(self.record, start, end, models, audits):
                 console.print(_audit_line(outcomes), soft_wrap=True)
-        warned, failed = (
-            [outcome for outcome in self.record.audits if not outcome.passed and outcome.severity == severity]
-            for severity in ("warn", "error")
-        )
+        broken = [outcome for outcome in self.record.audits if not outcome.passed]
+        warned, failed = ([one for one in broken if one.severity == severity] for severity in ("warn", "error"))
         if warned:
             console.print(f"\n{_sentences(warned)}", markup=False, soft_wrap=True)
         if failed:
@@ -262,11 +250,8 @@ def begin_record(of_reports: ReportSettings) -> RunRecord:
 
 
 def finish(record: RunRecord, ended: Job | None, folder: Path, error: BaseException | None = None) -> None:
-    """Closes the record, writes the quality report and prints the summary.
-
-    Args:
-        ended: None where the job could not be opened.
-    """
+    """Closes the record, writes the quality report and prints the summary; `ended` is None where the job could not be
+    opened."""
     record.status = "failed" if error else "succeeded"
     record.error = for_files(error) if error else None
     record.finished_at = utc_now()

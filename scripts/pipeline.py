@@ -21,24 +21,22 @@ from scripts.settings import PROJECT_ROOT, Allowed, load_report_settings, load_s
 Command = Callable[..., None]
 
 
-class UtcTime(click.ParamType[datetime]):
+def utc_time(text: str) -> datetime:
     """An ISO 8601 time; without a zone it is UTC."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"'{value}' is no ISO 8601 time such as 2024-01-15T02:00:00 (UTC).", param, ctx)
-        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"'{text}' is no ISO 8601 time such as 2024-01-15T02:00:00 (UTC).") from None
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 def flag(name: str, text: str) -> Callable[[Command], Command]:
     return click.option(name, is_flag=True, help=text)
 
 
-as_of_option = click.option("--as-of", type=UtcTime(), help="Date the load so, e.g. 2024-01-15T02:00:00 (UTC).")
+as_of_option = click.option(
+    "--as-of", metavar="TIME", type=utc_time, help="Date the load so, e.g. 2024-01-15T02:00:00 (UTC)."
+)
 inputs_option = click.option("--inputs", metavar="DIR", help="Folder of the feeds' files.")
 full_refresh_option = flag(
     "--full-refresh", "Rebuild every model from the landing zone; the history comes out the same."

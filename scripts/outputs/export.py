@@ -240,20 +240,19 @@ def _write_csv(mart: Mart, parquet: Path, path: Path) -> None:
         local.execute("SET preserve_insertion_order = true; SET TimeZone = 'UTC'")
         local.execute(
             f"COPY (SELECT {columns} FROM read_parquet({path_literal(parquet)})) TO {text_literal(path)} "
-            "(FORMAT csv, HEADER true, DELIMITER ',', QUOTE '\"', ESCAPE '\"', NULLSTR '', USE_TMP_FILE false)"
+            "(FORMAT csv, HEADER true, DELIMITER ',', QUOTE '\"', ESCAPE '\"', NULLSTR '', USE_TMP_FILE false, "
+            "TIMESTAMPFORMAT '%Y-%m-%d %H:%M:%S.%f')"
         )
 
 
 def _csv_text(name: str, type_: str) -> str:
     """SQL for the text of a column."""
-    if type_ == "TIMESTAMP":
-        return f"strftime(\"{name}\", '%Y-%m-%d %H:%M:%S.%f')"
     decimal = _DECIMAL.fullmatch(type_)
-    if decimal and int(decimal[1]) > _DIGITS_OF_64_BITS:
-        # DuckDB writes a number of 128 bits many times slower than one of 64, in which all but immense ones have room.
-        narrow = f'TRY_CAST("{name}" AS DECIMAL({_DIGITS_OF_64_BITS},{decimal[2]}))'
-        return f'COALESCE(CAST({narrow} AS VARCHAR), CAST("{name}" AS VARCHAR))'
-    return f'"{name}"'
+    if not decimal or int(decimal[1]) <= _DIGITS_OF_64_BITS:
+        return f'"{name}"'
+    # DuckDB writes a number of 128 bits many times slower than one of 64, in which all but immense ones have room.
+    narrow = f'TRY_CAST("{name}" AS DECIMAL({_DIGITS_OF_64_BITS},{decimal[2]}))'
+    return f'COALESCE(CAST({narrow} AS VARCHAR), CAST("{name}" AS VARCHAR))'
 
 
 def _publish(folder: Path, entry: Entry, token: str) -> ExportedFile:

@@ -24,11 +24,9 @@ def check_target(
     A table is ours when it bears the mark that publishing leaves. The first version of this project left none: a table
     without it is ours, too, where its columns have exactly the mart's names and types.
 
-    Args:
-        replace: Whether a table may be somebody else's.
-
     Raises:
-        SettingsError: A table of a mart's name is not ours, or is nothing that could be replaced in one step.
+        SettingsError: A table of a mart's name is not ours (`replace`: it may be somebody else's), or is nothing that
+            could be replaced in one step.
     """
     names = ", ".join(f"'{mart.name}'" for mart in marts)
     stored = target.fetch(

@@ -12,14 +12,11 @@ from scripts.project.prod import PROD
 
 
 def environment_of(branch: str, production: Collection[str], others: Collection[str] = ()) -> str:
-    """The environment of a git branch: `prod` for a production branch, else its name in SQLMesh's letters.
-
-    Args:
-        branch: Its name; empty where HEAD is on none.
-        others: All branches.
+    """The environment of a git branch (empty where HEAD is on none): `prod` for a production branch, else its name in
+    SQLMesh's letters.
 
     Raises:
-        SettingsError: The name belongs to prod or to another branch's environment, too, or HEAD is on no branch.
+        SettingsError: That is prod's name or also another branch's (of all `others`), or HEAD is on no branch.
     """
     if branch in production:
         return PROD
@@ -49,11 +46,8 @@ def environment_of_folder(folder: Path, production: Collection[str]) -> str:
 
 
 def refuse_deploy_from_another_branch(folder: Path, production: Collection[str]) -> None:
-    """Lets prod be changed from a production branch, and from a folder that is no git checkout.
-
-    Raises:
-        DeployRefusedError: The folder is on another branch, or on none.
-    """
+    """Lets prod be changed from a production branch, and from a folder that is no git checkout; from another branch,
+    and from none, it is a DeployRefusedError."""
     branch = _branch(folder)
     if branch is None or branch in production:
         return

@@ -51,9 +51,8 @@ class RunConsole(NoopConsole):
         duration_ms: int | None,
         num_audits_passed: int,
         num_audits_failed: int,
-        audit_only: bool = False,
-        execution_stats: Any = None,
-        auto_restatement_triggers: Any = None,
+        *args: Any,
+        **kwargs: Any,
     ) -> None:
         if duration_ms is None:
             return

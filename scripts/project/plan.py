@@ -31,15 +31,11 @@ from scripts.warehouse import Warehouse
 def plan(
     settings: Settings, environment: str, options: Sequence[str], console: Console, *, breaking: bool = False
 ) -> None:
-    """Plans with SQLMesh's own command and dialogue, up to the newest load that the environment can show.
-
-    Args:
-        options: Those of `sqlmesh plan`.
-        breaking: Whether prod may lose what readers of its tables rely on.
+    """Plans with SQLMesh's own command, its options and dialogue, up to the newest load that the environment can show.
 
     Raises:
         BlockingAuditError: Prod was planned, and does not hold what was landed.
-        DeployRefusedError: It would, and may not.
+        DeployRefusedError: Prod would lose what readers of its tables rely on, and may not (`breaking`).
         SystemExit: SQLMesh's plan failed.
     """
     started_at = utc_now()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import difflib
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -22,11 +23,10 @@ from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.utils import yaml
 from sqlmesh.utils.errors import LinterError, SQLMeshError
 
-from scripts.errors import BlockingAuditError, DeployRefusedError, PipelineError, reason
+from scripts.errors import BlockingAuditError, DeployRefusedError, PipelineError, WrongUsageError, reason
 from scripts.feeds import Feed
 from scripts.outputs.marts import Mart, exported_marts
 from scripts.project import windows
-from scripts.project.audits import chosen
 from scripts.project.branch import refuse_deploy_from_another_branch
 from scripts.project.console import RunConsole, model_name
 from scripts.project.internals import audits_shown_to, fork_no_processes
@@ -112,12 +112,8 @@ class Project:
         return environment is not None and bool(environment.finalized_ts) and not self._differs_from_prod()
 
     def check_deploy(self, deploy: bool, breaking: bool) -> None:
-        """Stops before anything is written where prod is not to be brought to the models of this folder.
-
-        Raises:
-            DeployRefusedError: They are another branch's, break a rule of the linter or what readers of prod rely on,
-                or fail a unit test.
-        """
+        """Stops, with a DeployRefusedError, before anything is written where prod is not to be brought to the models of
+        this folder: another branch's, or such as break a rule of the linter, a unit test, or what readers rely on."""
         if self.is_planned():
             return
         differs = self._differs_from_prod()
@@ -160,9 +156,8 @@ class Project:
     def deploy(self, execution_time: datetime) -> None:
         """Brings prod to the models as they stand: evaluates and audits all up to `execution_time`, then switches.
 
-        Raises:
-            BlockingAuditError: A model or a blocking audit failed; prod shows the models that it showed before, with
-                the new load in those that did not change and were evaluated by then.
+        After a BlockingAuditError (a model or a blocking audit failed) prod shows the models that it showed before,
+        with the new load in those that did not change and were evaluated by then.
         """
         self.prepare()
         try:
@@ -180,11 +175,8 @@ class Project:
             raise self._failure(reason(error.__cause__ or error)) from error
 
     def run(self, execution_time: datetime) -> None:
-        """Runs every model for its window up to `execution_time` (exclusive), the hour under way included.
-
-        Raises:
-            BlockingAuditError: A model or a blocking audit failed; what reads it was not run.
-        """
+        """Runs every model for its window up to `execution_time` (exclusive), the hour under way included; where a
+        model or a blocking audit fails (a BlockingAuditError), what reads it is not run."""
         self.prepare()
         try:
             status = self.context.run(PROD, execution_time=execution_time, ignore_cron=True)
@@ -212,17 +204,13 @@ class Project:
     ) -> Iterator[list[AuditOutcome]]:
         """Audits prod's models for a window as their rows stand, without running them: all, or those that are named.
 
-        Yields:
-            The outcomes of a model, which are in the record then.
-
-        Raises:
-            PipelineError: There is no prod yet, or a model's rows can't be read.
-            WrongUsageError: There is no such model or audit.
+        Yields the outcomes of a model, which are in the record then. A PipelineError where there is no prod yet, or a
+        model's rows can't be read; a WrongUsageError where there is no such model or audit.
         """
         snapshots = {snapshot.name: snapshot for snapshot in prod_snapshots(self.context)}
         if not snapshots:
             raise PipelineError("No model was run yet, so there is nothing to audit. Run `make run` first.")
-        for snapshot in chosen(snapshots.values(), models, audits):
+        for snapshot in _chosen(snapshots.values(), models, audits):
             known = len(record.audits)
             try:
                 with self.recorded_audits(record):
@@ -270,10 +258,8 @@ class Project:
 
     def _failure(self, fallback: str) -> BlockingAuditError:
         failures = self._console.failures or [fallback]
-        return BlockingAuditError(
-            "\n\n".join([*failures, self._what_stands(), "Mend the cause and run again."]),
-            quotes=self._console.quotes,
-        )
+        said = "\n\n".join([*failures, self._what_stands(), "Mend the cause and run again."])
+        return BlockingAuditError(said, quotes=self._console.quotes)
 
     def _what_stands(self) -> str:
         """Which of prod's tables this run has written before it failed, by layer."""
@@ -306,6 +292,44 @@ def _new_load_stands_in(tables: Collection[str], refused: Collection[str]) -> st
     )
 
 
+def _chosen(snapshots: Iterable[Snapshot], models: Collection[str], audits: Collection[str]) -> list[Snapshot]:
+    """The snapshots that have audits, in the order of the layers: all of them with all audits, or those that are named;
+    a WrongUsageError where there is no such model, or no such audit of these models."""
+    by_model = {model_name(snapshot): snapshot for snapshot in snapshots if _audit_names(snapshot)}
+    _check_known(models, by_model, "model with audits")
+    wanted = sorted(models or by_model, key=lambda name: (LAYERS.index(name.split(".")[0]), name))
+    of_models = [by_model[name] for name in dict.fromkeys(wanted)]
+    if not audits:
+        return of_models
+    where = f"audit of {', '.join(wanted)}" if models else "audit"
+    _check_known(audits, {name for snapshot in of_models for name in _audit_names(snapshot)}, where)
+    return [_narrowed(snapshot, audits) for snapshot in of_models if _audit_names(snapshot) & set(audits)]
+
+
+def _audit_names(snapshot: Snapshot) -> set[str]:
+    """The kinds of audits that a model has: `not_null`, `scd2_no_overlap`."""
+    return {audit.name for audit, _ in snapshot.node.audits_with_args} if snapshot.is_model else set()
+
+
+def _narrowed(snapshot: Snapshot, audits: Collection[str]) -> Snapshot:
+    """The snapshot with these audits only: SQLMesh runs all audits of the one that it is given."""
+    model = snapshot.model
+    narrowed = {
+        "audits": [(name, arguments) for name, arguments in model.audits if name in audits],
+        "audit_definitions": {name: audit for name, audit in model.audit_definitions.items() if name in audits},
+    }
+    return snapshot.copy(update={"node": model.copy(update=narrowed)})
+
+
+def _check_known(names: Collection[str], known: Iterable[str], what: str) -> None:
+    known = sorted(known)
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3)
+            hint = f"Is it {' or '.join(close)}?" if close else f"There are {', '.join(known)}."
+            raise WrongUsageError(f"There is no {what} named '{name}'. {hint}")
+
+
 def _count_rows(warehouse: Warehouse, model: str) -> int | None:
     """Rows of a model; None where it has no table yet, as after a failed first run."""
     try:
@@ -330,12 +354,8 @@ def _outcome(snapshot: Snapshot, result: Any, dialect: str) -> AuditOutcome:
 
 
 def open_project(settings: Settings, console: Console) -> Project:
-    """Loads the project, once no other process has its database file open.
-
-    Raises:
-        DatabaseInUseError: Another process has it open still after LOCK_TIMEOUT.
-        PipelineError: The project or the file can't be read.
-    """
+    """Loads the project, once no other process has its database file open; a DatabaseInUseError where one has it still
+    after LOCK_TIMEOUT, else a PipelineError where the project or the file can't be read."""
     return once_free(lambda: _load_project(settings, console), settings.lock_timeout, console)
 
 
