@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from scripts.errors import EXIT_CODES, PipelineError, first_line
 from scripts.job import console, job, warn_of_others_tables
+from scripts.report.quality_report import latest_report, print_report
 from scripts.settings import PROJECT_ROOT, Allowed, load_report_settings, load_settings
 
 Command = Callable[..., None]
@@ -190,8 +191,6 @@ def check() -> None:
 def report(latest: bool, full: bool) -> None:
     """Audit the models as they stand and write a quality report."""
     if latest:
-        from scripts.report.quality_report import latest_report, print_report
-
         print_report(latest_report(load_report_settings().folder), console)
         return
     with job() as current:

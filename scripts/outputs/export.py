@@ -49,14 +49,9 @@ _DIGITS_OF_64_BITS = 18
 
 @dataclass(frozen=True)
 class Reflects:
-    """What an export stands for.
-
-    Attributes:
-        loaded_at: Newest load that was brought through to the marts (UTC without zone); None when there is none.
-        environment: Label of the environment, as in reports.
-        models: The exact versions of the models that made the marts, by name.
-        tiers: The rates that the marts were made with.
-    """
+    """What an export stands for: the newest load that was brought through to the marts (UTC without zone), if there is
+    one; the environment's label, as in reports; the exact versions of the models that made the marts, by name; and the
+    rates that they were made with."""
 
     loaded_at: datetime | None
     environment: str
@@ -84,10 +79,10 @@ def export_marts(
         try:
             # The next mart is read while the files of the one before are finished.
             with ThreadPoolExecutor(1) as finisher:
-                finishing = []
-                for mart in marts:
-                    row_count = _draft_parquet(warehouse, mart, folder, token)
-                    finishing.append(finisher.submit(_finish_drafts, mart, folder, token, row_count))
+                finishing = [
+                    finisher.submit(_finish_drafts, mart, folder, token, _draft_parquet(warehouse, mart, folder, token))
+                    for mart in marts
+                ]
                 entries = [entry for finished in finishing for entry in finished.result()]
             tiers = _described_tiers(warehouse, _draft_path(folder, f"{_SUMMED}.parquet", token), reflects.tiers)
             loaded_at = _last_change(warehouse, reflects.loaded_at)

@@ -19,13 +19,8 @@ EXPORT_TAG = "export"
 
 @dataclass(frozen=True)
 class Mart:
-    """A mart that is exported.
-
-    Attributes:
-        name: Its name, of which files and published tables have theirs.
-        key: Its grain, by which its rows are sorted: columns, separated by a comma and a space.
-        columns: Names and types of all columns, in DuckDB's words.
-    """
+    """A mart that is exported: its name, of which files and published tables have theirs; its grain, by which its rows
+    are sorted (columns, separated by a comma and a space); names and types of all columns, in DuckDB's words."""
 
     name: str
     key: str

@@ -20,21 +20,18 @@ from scripts.results import short_name
 
 
 class RunConsole(NoopConsole):
-    """Prints each model as it ends and keeps outcomes and failures.
-
-    Attributes:
-        seconds: What the evaluation of each model took, all windows together, in the order of evaluation.
-        refused: Models that a blocking audit failed on: SQLMesh audits what it has written.
-        failures: One sentence per failed model, with the failed audits, and per breach of a rule of the linter.
-        quotes: What of these may not be written to files: errors, and texts of unknown origin.
-    """
+    """Prints each model as it ends and keeps outcomes and failures."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self.rich_console = console
+        # What each model's evaluation took, all windows together, in the order of evaluation.
         self.seconds: defaultdict[str, float] = defaultdict(float)
+        # Models that a blocking audit failed on: SQLMesh audits what it has written.
         self.refused: list[str] = []
+        # A sentence per failed model, with the failed audits, and per breach of a rule of the linter.
         self.failures: list[str] = []
+        # What of these may not be written to files: errors, and texts of unknown origin.
         self.quotes: list[str | BaseException] = []
 
     def plan(self, plan_builder: PlanBuilder, *args: Any, **kwargs: Any) -> None:

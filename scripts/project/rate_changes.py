@@ -40,7 +40,7 @@ def note_rate_change(context: Context, warehouse: Warehouse) -> bool:
     if changes:
         # Before it is noted: what is calculated from then on has the change in it, and one that is not noted is noted
         # by the next run.
-        windows.reopen_all_of(context, {one.fqn for one in context.models.values() if one.schema_name == "marts"})
+        windows.reopen(context, models={one.fqn for one in context.models.values() if one.schema_name == "marts"})
         changed_at = _time_of_change(warehouse, noted[0][0] if noted else None)
     warehouse.execute(f"INSERT INTO landing.rate_change VALUES {row_literal([changed_at, rates])}")
     return changes

@@ -29,7 +29,7 @@ def rebuild_lost_tables(context: Context, warehouse: Warehouse) -> None:
     # A seed's rows are in this folder, not in the state, so no run could fill it.
     local = {snapshot.snapshot_id: snapshot for snapshot in context.snapshots.values()}
     evaluator.create([local[s.snapshot_id] for s in lost if s.is_seed and s.snapshot_id in local], local)
-    windows.reopen_all_of(context, {snapshot.name for snapshot in lost if not snapshot.is_seed})
+    windows.reopen(context, models={snapshot.name for snapshot in lost if not snapshot.is_seed})
 
 
 def restore_views(context: Context, warehouse: Warehouse) -> list[str]:

@@ -40,6 +40,8 @@ from scripts.warehouse.duckdb import DuckDBWarehouse, not_opened
 from scripts.warehouse.lock import once_free
 from scripts.warehouse.open import open_warehouse
 
+Names = Collection[str]
+
 
 class Project:
     """The SQLMesh project of this folder on one gateway."""
@@ -49,9 +51,8 @@ class Project:
         set_console(self._console)
         fork_no_processes()
         self._settings = settings
-        self._root = PROJECT_ROOT
         self._state_adapter: EngineAdapter | None = None
-        self.context = Context(paths=[str(self._root)], gateway=settings.gateway, load=False)
+        self.context = Context(paths=[str(PROJECT_ROOT)], gateway=settings.gateway, load=False)
         try:
             self._attach_state()
             self.context.load()
@@ -118,7 +119,7 @@ class Project:
             return
         differs = self._differs_from_prod()
         if differs and not deploy:
-            refuse_deploy_from_another_branch(self._root, self._settings.production_branches)
+            refuse_deploy_from_another_branch(self.context.path, self._settings.production_branches)
         self._refuse_lint_failures()
         if differs and not breaking:
             refuse_broken_promises(self.context)
@@ -195,12 +196,7 @@ class Project:
         rebuild_lost_tables(self.context, self.warehouse)
 
     def audit(
-        self,
-        record: RunRecord,
-        start: datetime,
-        end: datetime,
-        models: Collection[str] = (),
-        audits: Collection[str] = (),
+        self, record: RunRecord, start: datetime, end: datetime, models: Names = (), audits: Names = ()
     ) -> Iterator[list[AuditOutcome]]:
         """Audits prod's models for a window as their rows stand, without running them: all, or those that are named.
 
@@ -213,7 +209,7 @@ class Project:
         for snapshot in _chosen(snapshots.values(), models, audits):
             known = len(record.audits)
             try:
-                with self.recorded_audits(record):
+                with self.recorded(record):
                     self.context.snapshot_evaluator.audit(
                         snapshot, snapshots=snapshots, start=start, end=end, execution_time=end
                     )
@@ -226,19 +222,8 @@ class Project:
 
     @contextmanager
     def recorded(self, record: RunRecord) -> Iterator[None]:
-        """Puts what comes of every model and audit meanwhile into the record, also where it ends in failure."""
-        with self.recorded_audits(record):
-            try:
-                yield
-            finally:
-                for model, seconds in self._console.seconds.items():
-                    rows = _count_rows(self.warehouse, model)
-                    record.models.append(ModelOutcome(model, model.split(".")[0], seconds, rows))
-                self._console.seconds.clear()
-
-    @contextmanager
-    def recorded_audits(self, record: RunRecord) -> Iterator[None]:
-        """Puts the result of every audit that SQLMesh runs meanwhile into the record, passed ones too."""
+        """Puts what comes of every model and audit meanwhile into the record, passed audits too, also where it ends in
+        failure."""
         outcomes: dict[tuple[str, str], AuditOutcome] = {}
 
         def take(snapshot: Snapshot, results: list[Any], dialect: str) -> None:
@@ -255,6 +240,10 @@ class Project:
                 yield
         finally:
             record.audits.extend(outcomes.values())
+            for model, seconds in self._console.seconds.items():
+                rows = _count_rows(self.warehouse, model)
+                record.models.append(ModelOutcome(model, model.split(".")[0], seconds, rows))
+            self._console.seconds.clear()
 
     def _failure(self, fallback: str) -> BlockingAuditError:
         failures = self._console.failures or [fallback]
@@ -275,7 +264,7 @@ class Project:
         return _new_load_stands_in(seen & (self._console.seconds.keys() | refused), refused)
 
 
-def _new_load_stands_in(tables: Collection[str], refused: Collection[str]) -> str:
+def _new_load_stands_in(tables: Names, refused: Names) -> str:
     if not tables:
         return "No table of prod has the new load: all are as they were, exports and published tables, too."
     by_layer: dict[str, list[str]] = {layer: [] for layer in LAYERS}
@@ -292,7 +281,7 @@ def _new_load_stands_in(tables: Collection[str], refused: Collection[str]) -> st
     )
 
 
-def _chosen(snapshots: Iterable[Snapshot], models: Collection[str], audits: Collection[str]) -> list[Snapshot]:
+def _chosen(snapshots: Iterable[Snapshot], models: Names, audits: Names) -> list[Snapshot]:
     """The snapshots that have audits, in the order of the layers: all of them with all audits, or those that are named;
     a WrongUsageError where there is no such model, or no such audit of these models."""
     by_model = {model_name(snapshot): snapshot for snapshot in snapshots if _audit_names(snapshot)}
@@ -311,7 +300,7 @@ def _audit_names(snapshot: Snapshot) -> set[str]:
     return {audit.name for audit, _ in snapshot.node.audits_with_args} if snapshot.is_model else set()
 
 
-def _narrowed(snapshot: Snapshot, audits: Collection[str]) -> Snapshot:
+def _narrowed(snapshot: Snapshot, audits: Names) -> Snapshot:
     """The snapshot with these audits only: SQLMesh runs all audits of the one that it is given."""
     model = snapshot.model
     narrowed = {
@@ -321,7 +310,7 @@ def _narrowed(snapshot: Snapshot, audits: Collection[str]) -> Snapshot:
     return snapshot.copy(update={"node": model.copy(update=narrowed)})
 
 
-def _check_known(names: Collection[str], known: Iterable[str], what: str) -> None:
+def _check_known(names: Names, known: Iterable[str], what: str) -> None:
     known = sorted(known)
     for name in names:
         if name not in known:

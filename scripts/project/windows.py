@@ -24,18 +24,15 @@ from scripts.warehouse import Warehouse
 _END_OF_TIME = to_timestamp("9999-01-01")
 
 
-def reopen(context: Context, since: datetime | None = None) -> None:
-    """Takes the windows from `since` on (None: all windows) off the record, in every environment.
+def reopen(context: Context, since: datetime | None = None, models: Collection[str] | None = None) -> None:
+    """Takes the windows from `since` on (None: all windows) off the record, in every environment and every version, of
+    these models (by SQLMesh's full names; None: of all).
 
     What is left is right to the millisecond; SQLMesh looks again at the whole of an hour of which a part is missing.
     Its own restatement ends at a whole second and leaves what was processed after it on record.
     """
-    _reopen(context, _known_versions(context), since)
-
-
-def reopen_all_of(context: Context, names: Collection[str]) -> None:
-    """Takes all windows of some models (by SQLMesh's full names) off the record, in every version of them."""
-    _reopen(context, [version for version in _known_versions(context) if version.name in names], None)
+    known = _known_versions(context)
+    _reopen(context, [version for version in known if models is None or version.name in models], since)
 
 
 def reopen_unproven(context: Context) -> None:
