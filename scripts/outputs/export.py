@@ -124,16 +124,14 @@ def outdated(warehouse: Warehouse, output_path: str | Path, models: Mapping[str,
     except (OSError, ValueError, KeyError, TypeError):
         return []  # a matter for check_outputs, or written before manifests said so
     tiers = tiers_of(warehouse)
-    rates = [Tier(*(Decimal(tier[column]) for column in Tier.__annotations__)) for tier in described]
-    if rates != tiers:
+    if tiers != [Tier(*(Decimal(tier[column]) for column in Tier.__annotations__)) for tier in described]:
         return ["The files were made with other interest rates than prod has now."]
-    sums = sums_of_mart(warehouse, tiers)
     in_files = {
         place: Sums(tier["accounts"], Decimal(tier["balance_amount"]), Decimal(tier["annual_interest_amount"]))
         for place, tier in enumerate(described)
         if tier["accounts"]
     }
-    if sums != in_files:
+    if sums_of_mart(warehouse, tiers) != in_files:
         return ["The files hold other accounts, balances or interest than the marts."]
     changed = sorted(name for name in {*made_by, *models} if made_by.get(name) != models.get(name))
     return [f"The files were made by other versions of {', '.join(changed)}."] if changed else []
@@ -272,14 +270,15 @@ def _described_tiers(warehouse: Warehouse, summary: Path, tiers: Sequence[Tier])
             "The file of marts.account_summary holds other balances than the mart: nothing was exported. Another "
             "process may have changed the mart meanwhile: run the export again."
         )
+    sums = [in_file.get(place, NOTHING) for place in range(len(tiers))]
     return [
         {
             **{column: str(value) for column, value in asdict(tier).items()},
-            "accounts": sums.accounts,
-            "balance_amount": str(sums.balance_amount),
-            "annual_interest_amount": str(sums.interest_amount),
+            "accounts": one.accounts,
+            "balance_amount": str(one.balance_amount),
+            "annual_interest_amount": str(one.interest_amount),
         }
-        for tier, sums in ((tier, in_file.get(place, NOTHING)) for place, tier in enumerate(tiers))
+        for tier, one in zip(tiers, sums, strict=True)
     ]
 
 

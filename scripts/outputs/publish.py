@@ -100,7 +100,6 @@ def _selected(mart: Mart) -> str:
 
 
 def _replace(target: DatabricksWarehouse, table: str, mart: Mart, query: str, origin: Warehouse) -> int:
-    """Returns the rows."""
     target.execute(f"CREATE SCHEMA IF NOT EXISTS {table.partition('.')[0]}")
     # A new table gets the feature of itself; one that is replaced keeps those that it has.
     properties = f"'{MARK}' = '{mart.table}', 'delta.feature.timestampNtz' = 'supported'"

@@ -72,9 +72,7 @@ def close_finished_hours(context: Context, warehouse: Warehouse, execution_time:
     hour = hour_of(ran_until)
     end = hour + timedelta(hours=1)
     loaded_since = f"loaded_at >= {timestamp_literal(ran_until)} AND loaded_at < {timestamp_literal(end)}"
-    if execution_time < end or hour == ran_until:
-        return
-    if warehouse.fetch(f"SELECT loaded_at FROM landing.load WHERE {loaded_since} LIMIT 1"):
+    if execution_time < end or hour == ran_until or warehouse.fetch(f"SELECT 1 FROM landing.load WHERE {loaded_since}"):
         return
     known = set(json.loads(versions))
     processed = [(to_timestamp(hour), to_timestamp(end))]
