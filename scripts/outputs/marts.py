@@ -33,17 +33,12 @@ class Mart:
 
 def exported_marts(models: Iterable[Model]) -> tuple[Mart, ...]:
     """The marts among some models, by name; that each has a grain is what the linter sees to."""
-    marts = {short_name(model.fqn): model for model in models if EXPORT_TAG in model.tags}
-    return tuple(
-        Mart(
-            name.partition(".")[2],
-            ", ".join(column.name for column in model.grains[0].find_all(exp.Column)),
-            tuple((column, _in_duckdb(type_)) for column, type_ in model.columns_to_types_or_raise.items()),
-        )
-        for name, model in sorted(marts.items())
-    )
-
-
-def _in_duckdb(type_: exp.DataType) -> str:
-    """A type in the words in which DuckDB itself names it: VARCHAR, DECIMAL(18,2)."""
-    return str(duckdb.sqltype(type_.sql(dialect="duckdb")))
+    tagged = {short_name(model.fqn): model for model in models if EXPORT_TAG in model.tags}
+    marts = []
+    for full_name, model in sorted(tagged.items()):
+        key = ", ".join(column.name for column in model.grains[0].find_all(exp.Column))
+        # In the words in which DuckDB itself names types: VARCHAR, DECIMAL(18,2).
+        types = model.columns_to_types_or_raise.items()
+        columns = tuple((name, str(duckdb.sqltype(type_.sql("duckdb")))) for name, type_ in types)
+        marts.append(Mart(full_name.partition(".")[2], key, columns))
+    return tuple(marts)
