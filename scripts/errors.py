@@ -39,7 +39,7 @@ _KNOWS_NO_ROWS = (
     duckdb.TransactionException,
 )
 # The same of Spark: the class of "syntax error or access rule violation".
-_ABOUT_SQL = re.compile(r"SQLSTATE: 42")
+_ABOUT_SQL = "SQLSTATE: 42"
 _FRAMEWORK = ("sqlmesh", "sqlglot")
 
 
@@ -130,12 +130,11 @@ def for_files(error: BaseException) -> str:
         return without_quotes(str(error), [*error.quotes, *causes(error)])
     for inner in causes(error):
         return for_files(inner)
-    said = reason(error)
-    if isinstance(error, _KNOWS_NO_ROWS) or type(error).__module__.startswith(_FRAMEWORK) or not str(error).strip():
-        return said
     found = _ERROR_CLASS.search(str(error))
-    if found and _ABOUT_SQL.search(str(error)):
-        return said
+    about_sql = found and _ABOUT_SQL in str(error)
+    of_framework = type(error).__module__.startswith(_FRAMEWORK)
+    if isinstance(error, _KNOWS_NO_ROWS) or of_framework or about_sql or not str(error).strip():
+        return reason(error)
     return f"{found['name'] if found else type(error).__name__} {_LEFT_OUT}"
 
 

@@ -13,11 +13,18 @@ from uuid import uuid4
 from rich.console import Console
 from rich.markup import escape
 
-from scripts.clock import end_of_window, utc_now
-from scripts.errors import PipelineError, for_files
+from scripts.clock import FIRST_LOAD_AT, end_of_window, hour_of, utc_now
+from scripts.errors import BlockingAuditError, PipelineError, for_files
+from scripts.reconcile.agreement import refuse_disagreement, tiers_of
+from scripts.reconcile.landed_rows import check_ledger, reconcile
+from scripts.report.quality_report import build_report, print_report, write_report
 from scripts.results import AuditOutcome, RunRecord, versions_by_name
-from scripts.settings import Allowed, ReportSettings, Settings, load_report_settings, load_settings
+from scripts.settings import Allowed, ReportSettings, Settings, databricks_of, load_report_settings, load_settings
+from scripts.warehouse.open import once_free, open_warehouse
+from scripts.warehouse.ownership import refuse_foreign_objects
 from scripts.wording import count
+
+# Importing SQLMesh takes seconds, and the engines' libraries parts of one: steps import what needs them.
 
 console = Console(highlight=False)
 
@@ -26,34 +33,12 @@ class Job:
     """One run in one process: its steps share the SQLMesh project, the warehouse and the record of what they did."""
 
     def __init__(self, settings: Settings, record: RunRecord) -> None:
-        # Importing SQLMesh takes seconds: only commands that need it do.
         from scripts.project.transform import open_project
 
         self.settings, self.record = settings, record
         warn_of_others_tables(settings)
         self.project = open_project(settings, console)
         self.warehouse = self.project.warehouse
-
-    def check_deploy(self, deploy: bool, breaking: bool) -> None:
-        """Stops before anything is written where prod is not to be brought to the models of this folder.
-
-        Raises:
-            DeployRefusedError: They are another branch's, break a rule of the linter or what readers of prod rely on,
-                or fail a unit test.
-        """
-        from scripts.project.branch import refuse_deploy_from_another_branch
-        from scripts.project.published_schema import refuse_broken_promises
-
-        if self.project.is_planned():
-            return
-        differs = self.project.differs_from_prod()
-        if differs and not deploy:
-            refuse_deploy_from_another_branch(self.project.root, self.settings.production_branches)
-        self.project.refuse_lint_failures()
-        if differs and not breaking:
-            refuse_broken_promises(self.project.context)
-        if differs:
-            self.project.refuse_failing_tests()
 
     def ingest(self, as_of: datetime | None, allowed: Allowed) -> None:
         from scripts.ingest.guards import large_removals
@@ -63,21 +48,14 @@ class Job:
         with self._step("ingest", f"taking the feeds of {self.settings.input_path}"):
             if lay_out_sample(self.warehouse, self.settings):
                 console.print(f"    no feeds there yet: the sample was copied from {SAMPLE}", soft_wrap=True)
-            self.record.loads = ingest(
-                self.warehouse,
-                self.settings,
-                self.project.judged,
-                as_of=as_of,
-                reopen=self.project.reopen,
-                allowed=allowed,
-            )
+            judged, reopen = self.project.judged, self.project.reopen
+            loads = ingest(self.warehouse, self.settings, judged, as_of=as_of, reopen=reopen, allowed=allowed)
+            self.record.loads = loads
             if self.settings.gateway == "databricks":
                 # A plain `sqlmesh run` beside this may have passed the load by before it was committed.
-                self.project.reopen(self.record.loads[0].loaded_at)
-            self.record.large_removals = large_removals(
-                self.warehouse, self.record.loads, self.settings.warn_removed_share
-            )
-        for load in self.record.loads:
+                reopen(loads[0].loaded_at)
+            self.record.large_removals = large_removals(self.warehouse, loads, self.settings.warn_removed_share)
+        for load in loads:
             console.print(
                 f"    {load.file_name:<14}{load.rows_read_count:>12,} rows   {load.new_count:,} new · "
                 f"{load.changed_count:,} changed · {load.unchanged_count:,} unchanged · "
@@ -88,14 +66,12 @@ class Job:
 
     def transform(self, as_of: datetime | None, full_refresh: bool = False) -> None:
         from scripts.ingest.load import create_landing, last_loaded_at
-        from scripts.reconcile.agreement import refuse_disagreement
-        from scripts.reconcile.landed_rows import check_ledger, reconcile
+        from scripts.project import restore, windows
 
         create_landing(self.warehouse)
         loaded_at = last_loaded_at(self.warehouse)
         # No further than the newest load without being told: hours that have passed are closed to dated loads.
-        now = as_of or loaded_at or utc_now()
-        execution_time = end_of_window(max(now, loaded_at) if loaded_at else now)
+        execution_time = end_of_window(max(filter(None, (as_of, loaded_at)), default=utc_now()))
         self.record.loaded_at, self.record.execution_time = loaded_at, execution_time
         with self.project.recorded(self.record):
             if full_refresh:
@@ -111,25 +87,27 @@ class Job:
                 what = "rebuilding every model" if full_refresh else "running the models"
                 with self._step("run", f"{what} {until}"):
                     self._note_rate_change()
-                    self.project.close_finished_hours(execution_time)
+                    windows.close_finished_hours(self.project.context, self.warehouse, execution_time)
                     self.project.run(execution_time)
-            for view in self.project.restore_views():
+            for view in restore.restore_views(self.project.context, self.warehouse):
                 console.print(f"    {view} was not there any more: made again", soft_wrap=True)
         with self._step("reconcile", "checking that every landed row arrived, and that the marts agree with history"):
             reconcile(self.warehouse, self._run_again_from)
             refuse_disagreement(self.warehouse)
-            self.project.record_run(self.record, execution_time)
+            run_id, started_at = self.record.run_id, self.record.started_at
+            windows.record_run(self.project.context, self.warehouse, run_id, started_at, execution_time)
 
     def _note_rate_change(self) -> None:
-        if self.project.note_rate_change():
+        from scripts.project.rate_changes import note_rate_change
+
+        if note_rate_change(self.project.context, self.warehouse):
             console.print("    rates of interest changed: every row of the marts is calculated anew", soft_wrap=True)
 
     def _run_again_from(self, missed: datetime) -> None:
         """Runs the models once more, whatever the record says of their windows from this time on."""
         assert self.record.execution_time
-        console.print(
-            f"    rows of the load of {missed} UTC were missing from the models: run again from there", soft_wrap=True
-        )
+        what = f"rows of the load of {missed} UTC were missing from the models"
+        console.print(f"    {what}: run again from there", soft_wrap=True)
         with self.project.recorded(self.record):
             self.project.reopen(missed)
             self.project.run(self.record.execution_time)
@@ -137,30 +115,22 @@ class Job:
     def export(self) -> None:
         from scripts.ingest.load import last_loaded_at
         from scripts.outputs.export import Reflects, export_marts
-        from scripts.reconcile.agreement import tiers_of
+        from scripts.project.windows import model_versions
 
-        with self._step("export", f"writing {self.settings.output_path}"):
-            reflects = Reflects(
-                self.record.loaded_at or last_loaded_at(self.warehouse),
-                self.settings.environment,
-                versions_by_name(self.project.model_versions()),
-                tiers_of(self.warehouse),
-            )
-            self.record.exports = export_marts(
-                self.warehouse, self.project.marts_of_prod, self.settings.output_path, reflects
-            )
+        folder = self.settings.output_path
+        with self._step("export", f"writing {folder}"):
+            loaded_at = self.record.loaded_at or last_loaded_at(self.warehouse)
+            models = versions_by_name(model_versions(self.project.context))
+            reflects = Reflects(loaded_at, self.settings.environment, models, tiers_of(self.warehouse))
+            self.record.exports = export_marts(self.warehouse, self.project.marts_of_prod, folder, reflects)
 
     def refuse_unproven(self) -> None:
-        """Stops where the marts do not hold the newest load, with every audit passed, or disagree with history.
-
-        Raises:
-            BlockingAuditError: So it is.
-        """
-        from scripts.errors import BlockingAuditError
+        """Stops, with a BlockingAuditError, where the marts do not hold the newest load, with every audit passed, or
+        disagree with history."""
         from scripts.ingest.load import last_loaded_at
-        from scripts.reconcile.agreement import refuse_disagreement
+        from scripts.project.windows import prod_is_right_until
 
-        newest, proven = last_loaded_at(self.warehouse), self.project.proven_until()
+        newest, proven = last_loaded_at(self.warehouse), prod_is_right_until(self.project.context)
         if newest and (proven is None or proven <= newest):
             raise BlockingAuditError(
                 f"The marts do not hold the newest load, {newest} UTC, with every audit passed: nothing was written.",
@@ -171,7 +141,6 @@ class Job:
     def check_publish_target(self, replace: bool) -> None:
         """Finds out before the load what would stop its end."""
         from scripts.outputs.publish import check_target
-        from scripts.settings import databricks_of
         from scripts.warehouse.databricks import DatabricksWarehouse
 
         assert isinstance(self.warehouse, DatabricksWarehouse)
@@ -179,16 +148,14 @@ class Job:
 
     def publish(self, replace: bool = False) -> None:
         from scripts.outputs.publish import publish_marts
-        from scripts.settings import databricks_of
 
         target = databricks_of(self.settings)
         with self._step("publish", f"replacing the marts in {target.catalog}.{target.schema}"):
-            for table in publish_marts(self.warehouse, self.settings, self.project.marts_of_prod, replace=replace):
-                line = f"    {target.catalog}.{table.name:<24}{table.row_count:>12,} rows, money checked"
-                console.print(line, soft_wrap=True)
+            marts = self.project.marts_of_prod
+            for table, rows in publish_marts(self.warehouse, self.settings, marts, replace=replace).items():
+                console.print(f"    {target.catalog}.{table:<24}{rows:>12,} rows, money checked", soft_wrap=True)
 
     def audit(self, full: bool, models: Collection[str] = (), audits: Collection[str] = ()) -> None:
-        from scripts.clock import FIRST_LOAD_AT, hour_of
         from scripts.ingest.load import create_landing, last_loaded_at
 
         create_landing(self.warehouse)
@@ -200,15 +167,11 @@ class Job:
         with self._step("audit", f"auditing {'all rows' if full else 'the hour of the newest load'}"):
             for outcomes in self.project.audit(self.record, start, end, models, audits):
                 console.print(_audit_line(outcomes), soft_wrap=True)
-        warned, failed = (
-            [outcome for outcome in self.record.audits if not outcome.passed and outcome.severity == severity]
-            for severity in ("warn", "error")
-        )
+        broken = [outcome for outcome in self.record.audits if not outcome.passed]
+        warned, failed = ([one for one in broken if one.severity == severity] for severity in ("warn", "error"))
         if warned:
             console.print(f"\n{_sentences(warned)}", markup=False, soft_wrap=True)
         if failed:
-            from scripts.errors import BlockingAuditError
-
             raise BlockingAuditError(
                 f"{_sentences(failed)}\n\nNothing was changed. Where a table was damaged, "
                 "`python -m scripts.pipeline run --full-refresh` rebuilds all of them from the landing zone."
@@ -229,14 +192,8 @@ class Job:
 
 
 def warn_of_others_tables(settings: Settings, environment: str = "prod") -> None:
-    """Stops where the job would take somebody's tables away, and names those that are merely in the way of nobody.
-
-    Raises:
-        ForeignObjectsError: It would.
-    """
-    from scripts.warehouse.open import once_free, open_warehouse
-    from scripts.warehouse.ownership import refuse_foreign_objects
-
+    """Stops, with a ForeignObjectsError, where the job would take somebody's tables away, and names those that are
+    merely in the way of nobody."""
     if settings.gateway == "duckdb" and not settings.duckdb_path.exists():
         return
     with closing(once_free(lambda: open_warehouse(settings), settings.lock_timeout, console)) as warehouse:
@@ -292,13 +249,8 @@ def begin_record(of_reports: ReportSettings) -> RunRecord:
 
 
 def finish(record: RunRecord, ended: Job | None, folder: Path, error: BaseException | None = None) -> None:
-    """Closes the record, writes the quality report and prints the summary.
-
-    Args:
-        ended: None where the job could not be opened.
-    """
-    from scripts.report.quality_report import build_report, print_report, write_report
-
+    """Closes the record, writes the quality report and prints the summary; `ended` is None where the job could not be
+    opened."""
     record.status = "failed" if error else "succeeded"
     record.error = for_files(error) if error else None
     record.finished_at = utc_now()

@@ -8,8 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import wraps
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 import duckdb
@@ -17,69 +16,67 @@ from rich.markup import escape
 
 from scripts.errors import EXIT_CODES, PipelineError, first_line
 from scripts.job import console, job, warn_of_others_tables
+from scripts.report.quality_report import latest_report, print_report
 from scripts.settings import PROJECT_ROOT, Allowed, load_report_settings, load_settings
 
+Command = Callable[..., None]
 
-class UtcTime(click.ParamType[datetime]):
+
+def utc_time(text: str) -> datetime:
     """An ISO 8601 time; without a zone it is UTC."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"'{value}' is no ISO 8601 time such as 2024-01-15T02:00:00 (UTC).", param, ctx)
-        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"'{text}' is no ISO 8601 time such as 2024-01-15T02:00:00 (UTC).") from None
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
-as_of_option = click.option("--as-of", type=UtcTime(), help="Date the load so, e.g. 2024-01-15T02:00:00 (UTC).")
+def flag(name: str, text: str) -> Callable[[Command], Command]:
+    return click.option(name, is_flag=True, help=text)
+
+
+as_of_option = click.option(
+    "--as-of", metavar="TIME", type=utc_time, help="Date the load so, e.g. 2024-01-15T02:00:00 (UTC)."
+)
 inputs_option = click.option("--inputs", metavar="DIR", help="Folder of the feeds' files.")
-full_refresh_option = click.option(
-    "--full-refresh", is_flag=True, help="Rebuild every model from the landing zone; the history comes out the same."
+full_refresh_option = flag(
+    "--full-refresh", "Rebuild every model from the landing zone; the history comes out the same."
 )
-deploy_option = click.option(
-    "--deploy", is_flag=True, help="Bring prod to the models of this folder also from another branch than PROD_BRANCH."
-)
-breaking_option = click.option(
-    "--breaking", is_flag=True, help="Deploy also what takes a column, or values of its type, from snapshots or marts."
-)
-anyway_option = click.option(
-    "--anyway", is_flag=True, help="Take the marts as they stand, also where the newest load's audits have not passed."
-)
-replace_option = click.option(
-    "--replace", is_flag=True, help="Publish over tables of the marts' names that this pipeline did not make."
-)
+deploy_option = flag("--deploy", "Bring prod to the models of this folder also from another branch than PROD_BRANCH.")
+breaking_option = flag("--breaking", "Deploy also what takes a column, or values of its type, from snapshots or marts.")
+anyway_option = flag("--anyway", "Take the marts as they stand, also where the newest load's audits have not passed.")
+replace_option = flag("--replace", "Publish over tables of the marts' names that this pipeline did not make.")
+# By the fields of `Allowed`.
+_ALLOWED = {
+    "removals": "Take a feed that lacks more of the known keys than MAX_REMOVED_SHARE.",
+    "quarantine": "Take a load that keeps more than MAX_QUARANTINED_SHARE out of the marts.",
+    "shift": "Take a feed with a column emptied by more than MAX_COLUMN_SHIFT.",
+}
 
 
-_ALLOW_OPTIONS = (
-    click.option(
-        "--allow-removals", is_flag=True, help="Take a feed that lacks more of the known keys than MAX_REMOVED_SHARE."
-    ),
-    click.option(
-        "--allow-quarantine",
-        is_flag=True,
-        help="Take a load that keeps more than MAX_QUARANTINED_SHARE out of the marts.",
-    ),
-    click.option(
-        "--allow-shift", is_flag=True, help="Take a feed with a column emptied by more than MAX_COLUMN_SHIFT."
-    ),
-)
+def allow_options(command: Command) -> Command:
+    """The options that turn a guard off for one run, as the fields of `Allowed`."""
+    for field, text in reversed(_ALLOWED.items()):
+        command = click.option(f"--allow-{field}", field, is_flag=True, help=text)(command)
+    return command
 
 
-def allow_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that turn a guard off for one run; the command gets them as `allowed`."""
+class Steps(click.Group):
+    """Ends a command with the sentence and the exit code of the error that stopped it."""
 
-    @wraps(command)
-    def gathered(*args: Any, allow_removals: bool, allow_quarantine: bool, allow_shift: bool, **kwargs: Any) -> None:
-        command(*args, allowed=Allowed(allow_removals, allow_quarantine, allow_shift), **kwargs)
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except duckdb.CatalogException as error:
+            remedy = "What prod lacks is made again by `python -m scripts.pipeline transform`."
+            stopped = PipelineError(first_line(error), remedy)
+        except PipelineError as error:
+            stopped = error
+        console.print(f"\n[bold red]Stopped.[/bold red] {escape(str(stopped))}", soft_wrap=True)
+        sys.exit(stopped.exit_code)
 
-    for option in reversed(_ALLOW_OPTIONS):
-        option(gathered)
-    return gathered
 
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Steps, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def cli() -> None:
     """CSV extracts of customers and accounts in; audited interest and balance marts, exports and a report out.
 
@@ -92,30 +89,6 @@ def cli() -> None:
     """
 
 
-def _stop(error: PipelineError) -> NoReturn:
-    console.print(f"\n[bold red]Stopped.[/bold red] {escape(str(error))}", soft_wrap=True)
-    sys.exit(error.exit_code)
-
-
-def steps(command: Callable[..., None]) -> Callable[..., None]:
-    """Ends a command with the sentence and the exit code of the error that stopped it."""
-
-    @wraps(command)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except PipelineError as error:
-            _stop(error)
-        except duckdb.CatalogException as error:
-            _stop(
-                PipelineError(
-                    first_line(error), "What prod lacks is made again by `python -m scripts.pipeline transform`."
-                )
-            )
-
-    return guarded
-
-
 @cli.command()
 @as_of_option
 @inputs_option
@@ -124,23 +97,22 @@ def steps(command: Callable[..., None]) -> Callable[..., None]:
 @deploy_option
 @breaking_option
 @replace_option
-@steps
 def run(
     as_of: datetime | None,
     inputs: str | None,
-    allowed: Allowed,
     full_refresh: bool,
     deploy: bool,
     breaking: bool,
     replace: bool,
+    **allowed: bool,
 ) -> None:
     """The whole job: ingest, models, exports, quality report."""
     with job(inputs) as current:
         publishes = current.settings.gateway == "databricks"
-        current.check_deploy(deploy, breaking)
+        current.project.check_deploy(deploy, breaking)
         if publishes:
             current.check_publish_target(replace)
-        current.ingest(as_of, allowed)
+        current.ingest(as_of, Allowed(**allowed))
         current.transform(as_of, full_refresh)
         current.export()
         if publishes:
@@ -151,11 +123,10 @@ def run(
 @as_of_option
 @inputs_option
 @allow_options
-@steps
-def ingest(as_of: datetime | None, inputs: str | None, allowed: Allowed) -> None:
+def ingest(as_of: datetime | None, inputs: str | None, **allowed: bool) -> None:
     """Take the feeds into the landing zone; `transform` or `sqlmesh run` brings them to the marts."""
     with job(inputs, reports=False) as current:
-        current.ingest(as_of, allowed)
+        current.ingest(as_of, Allowed(**allowed))
 
 
 @cli.command()
@@ -163,18 +134,16 @@ def ingest(as_of: datetime | None, inputs: str | None, allowed: Allowed) -> None
 @full_refresh_option
 @deploy_option
 @breaking_option
-@steps
 def transform(as_of: datetime | None, full_refresh: bool, deploy: bool, breaking: bool) -> None:
     """Plan what changed in the project and run the models for what was loaded."""
     with job() as current:
-        current.check_deploy(deploy, breaking)
+        current.project.check_deploy(deploy, breaking)
         current.transform(as_of, full_refresh)
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
 @breaking_option
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
-@steps
 def plan(breaking: bool, options: tuple[str, ...]) -> None:
     """Plan this folder in the environment of its git branch, up to the newest load; OPTIONS as of `sqlmesh plan`."""
     from scripts.project.branch import environment_of_folder
@@ -189,7 +158,6 @@ def plan(breaking: bool, options: tuple[str, ...]) -> None:
 
 @cli.command()
 @anyway_option
-@steps
 def export(anyway: bool) -> None:
     """Write the marts as they stand to OUTPUT_PATH as CSV and Parquet, with a manifest."""
     with job(reports=False) as current:
@@ -201,7 +169,6 @@ def export(anyway: bool) -> None:
 @cli.command()
 @replace_option
 @anyway_option
-@steps
 def publish(replace: bool, anyway: bool) -> None:
     """Put the marts on Databricks as <DATABRICKS_CATALOG>.<DATABRICKS_SCHEMA>.account_summary and so on."""
     with job(reports=False) as current:
@@ -211,7 +178,6 @@ def publish(replace: bool, anyway: bool) -> None:
 
 
 @cli.command()
-@steps
 def check() -> None:
     """Try, step by step, what a run needs of its gateway, and say which step fails and what to do."""
     from scripts.operate.check import print_check
@@ -222,12 +188,9 @@ def check() -> None:
 @cli.command()
 @click.option("--latest", is_flag=True, help="Print the newest report; nothing is audited.")
 @click.option("--full", is_flag=True, help="Audit all rows of all time, not only those of the newest load's hour.")
-@steps
 def report(latest: bool, full: bool) -> None:
     """Audit the models as they stand and write a quality report."""
     if latest:
-        from scripts.report.quality_report import latest_report, print_report
-
         print_report(latest_report(load_report_settings().folder), console)
         return
     with job() as current:
@@ -237,7 +200,6 @@ def report(latest: bool, full: bool) -> None:
 @cli.command()
 @click.option("--model", "models", multiple=True, metavar="LAYER.NAME", help="Only this model; may be repeated.")
 @click.option("--audit", "audits", multiple=True, metavar="NAME", help="Only audits of this kind; may be repeated.")
-@steps
 def audit(models: tuple[str, ...], audits: tuple[str, ...]) -> None:
     """Audit all rows of all time as they stand; nothing is written, no report either."""
     with job(reports=False) as current:
@@ -245,7 +207,6 @@ def audit(models: tuple[str, ...], audits: tuple[str, ...]) -> None:
 
 
 @cli.command()
-@steps
 def status() -> None:
     """Show what is loaded, pending and in quarantine, where things are, and what to do where something is wrong."""
     from scripts.operate.status import print_status

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -39,6 +39,8 @@ from scripts.warehouse import Warehouse
 MANIFEST_NAME = "manifest.json"
 MANIFEST_SCHEMA_VERSION = 2
 ROW_GROUP_ROWS = 122_880
+# What the manifest says of one file, or of one rate.
+Entry = dict[str, Any]
 # The mart that the manifest's sums by rate are of.
 _SUMMED = "account_summary"
 _DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
@@ -47,31 +49,14 @@ _DIGITS_OF_64_BITS = 18
 
 @dataclass(frozen=True)
 class Reflects:
-    """What an export stands for.
-
-    Attributes:
-        loaded_at: Newest load that was brought through to the marts (UTC without zone); None when there is none.
-        environment: Label of the environment, as in reports.
-        models: The exact versions of the models that made the marts, by name.
-        tiers: The rates that the marts were made with.
-    """
+    """What an export stands for: the newest load that was brought through to the marts (UTC without zone), if there is
+    one; the environment's label, as in reports; the exact versions of the models that made the marts, by name; and the
+    rates that they were made with."""
 
     loaded_at: datetime | None
     environment: str
     models: Mapping[str, str] = field(default_factory=dict)
     tiers: Sequence[Tier] = ()
-
-
-@dataclass(frozen=True)
-class _Draft:
-    """A complete file under its temporary name."""
-
-    mart: Mart
-    target: Path
-    path: Path
-    row_count: int
-    byte_count: int
-    sha256: str
 
 
 def export_marts(
@@ -94,17 +79,16 @@ def export_marts(
         try:
             # The next mart is read while the files of the one before are finished.
             with ThreadPoolExecutor(1) as finisher:
-                finishing = []
-                for mart in marts:
-                    row_count = _draft_parquet(warehouse, mart, folder, token)
-                    finishing.append(finisher.submit(_finish_drafts, mart, folder, token, row_count))
-                drafts = [draft for finished in finishing for draft in finished.result()]
-            summary = next(draft.path for draft in drafts if draft.mart.name == _SUMMED)
-            tiers = _described_tiers(warehouse, summary, reflects.tiers)
+                finishing = [
+                    finisher.submit(_finish_drafts, mart, folder, token, _draft_parquet(warehouse, mart, folder, token))
+                    for mart in marts
+                ]
+                entries = [entry for finished in finishing for entry in finished.result()]
+            tiers = _described_tiers(warehouse, _draft_path(folder, f"{_SUMMED}.parquet", token), reflects.tiers)
             loaded_at = _last_change(warehouse, reflects.loaded_at)
-            exported = [_publish(draft) for draft in drafts]
+            exported = [_publish(folder, entry, token) for entry in entries]
             sync_folder(folder)
-            _publish_manifest(folder, drafts, replace(reflects, loaded_at=loaded_at), tiers)
+            _publish_manifest(folder, entries, replace(reflects, loaded_at=loaded_at), tiers)
         finally:
             with suppress(OSError):
                 _remove_leftovers(folder, marts)
@@ -126,33 +110,28 @@ def check_outputs(output_path: str | Path) -> list[str]:
         path = folder / entry["name"]
         if not path.is_file():
             problems.append(f"{path} is named by the manifest and does not exist: run the export again.")
-        elif path.stat().st_size != entry["bytes"] or sha256_of(path) != entry["sha256"]:
+        elif not _is_there(folder, entry):
             problems.append(f"{path} is not the file that the manifest describes: run the export again.")
     return problems
 
 
 def outdated(warehouse: Warehouse, output_path: str | Path, models: Mapping[str, str]) -> list[str]:
-    """Compares what the manifest under `output_path` stands for with the marts; a sentence for each difference.
-
-    Args:
-        models: The exact versions of prod's models, by name.
-    """
+    """Compares what the manifest under `output_path` stands for with the marts, and with the exact versions of prod's
+    models, by name; returns the first difference as a sentence, if there is one."""
     try:
         reflects = json.loads((Path(output_path) / MANIFEST_NAME).read_text(encoding="utf-8"))["reflects"]
         described, made_by = reflects["tiers"], reflects["models"]
     except (OSError, ValueError, KeyError, TypeError):
         return []  # a matter for check_outputs, or written before manifests said so
     tiers = tiers_of(warehouse)
-    rates = [Tier(*(Decimal(tier[column]) for column in Tier.__annotations__)) for tier in described]
-    if rates != tiers:
+    if tiers != [Tier(*(Decimal(tier[column]) for column in Tier.__annotations__)) for tier in described]:
         return ["The files were made with other interest rates than prod has now."]
-    sums = sums_of_mart(warehouse, tiers)
     in_files = {
         place: Sums(tier["accounts"], Decimal(tier["balance_amount"]), Decimal(tier["annual_interest_amount"]))
         for place, tier in enumerate(described)
         if tier["accounts"]
     }
-    if sums != in_files:
+    if sums_of_mart(warehouse, tiers) != in_files:
         return ["The files hold other accounts, balances or interest than the marts."]
     changed = sorted(name for name in {*made_by, *models} if made_by.get(name) != models.get(name))
     return [f"The files were made by other versions of {', '.join(changed)}."] if changed else []
@@ -160,34 +139,46 @@ def outdated(warehouse: Warehouse, output_path: str | Path, models: Mapping[str,
 
 def _draft_parquet(warehouse: Warehouse, mart: Mart, folder: Path, token: str) -> int:
     """Writes a mart to a Parquet file under its temporary name; returns the rows."""
-    table = f"marts.{mart.name}"
     columns = ", ".join(name for name, _ in mart.columns)
-    path = _draft_path(folder / f"{mart.name}.parquet", token)
-    row_count = _write_parquet(warehouse.relation(f"SELECT {columns} FROM {table} ORDER BY {mart.key}"), mart, path)
-    expected = int(warehouse.fetch(f"SELECT COUNT(*) FROM {table}")[0][0])
+    rows = warehouse.relation(f"SELECT {columns} FROM {mart.table} ORDER BY {mart.key}")
+    row_count = _write_parquet(rows, mart, _draft_path(folder, f"{mart.name}.parquet", token))
+    expected = int(warehouse.fetch(f"SELECT COUNT(*) FROM {mart.table}")[0][0])
     if row_count != expected:
         raise PipelineError(
-            f"{table} has {expected} rows, of which {row_count} arrived at the export: nothing was exported. "
+            f"{mart.table} has {expected} rows, of which {row_count} arrived at the export: nothing was exported. "
             "Run the export again; if it happens again, look at the connection to the warehouse."
         )
     return row_count
 
 
-def _finish_drafts(mart: Mart, folder: Path, token: str, row_count: int) -> list[_Draft]:
-    """Makes the CSV of a mart's Parquet draft, and both safe on the disk."""
-    targets = [folder / f"{mart.name}.{suffix}" for suffix in ("parquet", "csv")]
-    parquet, csv = (_draft_path(target, token) for target in targets)
-    _write_csv(mart, parquet, csv)
-    drafts = []
-    for target, path in zip(targets, (parquet, csv), strict=True):
+def _finish_drafts(mart: Mart, folder: Path, token: str, row_count: int) -> list[Entry]:
+    """Makes the CSV of a mart's Parquet draft, and both safe on the disk; returns what the manifest says of them."""
+    drafts = {name: _draft_path(folder, name, token) for name in _file_names(mart)}
+    _write_csv(mart, *drafts.values())
+    for path in drafts.values():
         with path.open("r+b") as file:
             os.fsync(file.fileno())
-        drafts.append(_Draft(mart, target, path, row_count, path.stat().st_size, sha256_of(path)))
-    return drafts
+    return [
+        {
+            "name": name,
+            "mart": mart.table,
+            "sorted_by": mart.key,
+            "rows": row_count,
+            "bytes": path.stat().st_size,
+            "sha256": sha256_of(path),
+            "columns": [{"name": column, "type": type_} for column, type_ in mart.columns],
+        }
+        for name, path in drafts.items()
+    ]
 
 
-def _draft_path(target: Path, token: str) -> Path:
-    return target.with_name(f".{target.name}.tmp-{token}")
+def _file_names(mart: Mart) -> tuple[str, str]:
+    """The files of a mart, in the order in which they are renamed into place."""
+    return f"{mart.name}.parquet", f"{mart.name}.csv"
+
+
+def _draft_path(folder: Path, name: str, token: str) -> Path:
+    return folder / f".{name}.tmp-{token}"
 
 
 def _write_parquet(relation: duckdb.DuckDBPyRelation, mart: Mart, path: Path) -> int:
@@ -207,7 +198,7 @@ def _write_parquet(relation: duckdb.DuckDBPyRelation, mart: Mart, path: Path) ->
         except duckdb.Error:
             if failures:
                 raise PipelineError(
-                    f"marts.{mart.name} could not be read to its end ({first_line(failures[0])}): nothing was "
+                    f"{mart.table} could not be read to its end ({first_line(failures[0])}): nothing was "
                     "exported. Run the export again."
                 ) from failures[0]
             raise
@@ -221,21 +212,15 @@ def _row_groups(source: pa.RecordBatchReader, failures: list[Exception]) -> Iter
     in which the engine happened to send its rows. A failure of the source is kept in `failures`: DuckDB passes on only
     its text.
     """
-    pending: list[pa.RecordBatch] = []
-    pending_rows = 0
+    pending = source.schema.empty_table()
     try:
-        for received in source:
-            batch = received
-            while pending_rows + batch.num_rows >= ROW_GROUP_ROWS:
-                head = batch.slice(0, ROW_GROUP_ROWS - pending_rows)
-                batch = batch.slice(head.num_rows)
-                yield pa.concat_batches([*pending, head])
-                pending, pending_rows = [], 0
-            if batch.num_rows:
-                pending.append(batch)
-                pending_rows += batch.num_rows
-        if pending:
-            yield pa.concat_batches(pending)
+        for batch in source:
+            pending = pa.concat_tables([pending, pa.Table.from_batches([batch])])
+            while pending.num_rows >= ROW_GROUP_ROWS:
+                yield pa.concat_batches(pending.slice(length=ROW_GROUP_ROWS).to_batches())
+                pending = pending.slice(ROW_GROUP_ROWS)
+        if pending.num_rows:
+            yield pa.concat_batches(pending.to_batches())
     except Exception as error:
         failures.append(error)
         raise
@@ -248,35 +233,36 @@ def _write_csv(mart: Mart, parquet: Path, path: Path) -> None:
         local.execute("SET preserve_insertion_order = true; SET TimeZone = 'UTC'")
         local.execute(
             f"COPY (SELECT {columns} FROM read_parquet({path_literal(parquet)})) TO {text_literal(path)} "
-            "(FORMAT csv, HEADER true, DELIMITER ',', QUOTE '\"', ESCAPE '\"', NULLSTR '', USE_TMP_FILE false)"
+            "(FORMAT csv, HEADER true, DELIMITER ',', QUOTE '\"', ESCAPE '\"', NULLSTR '', USE_TMP_FILE false, "
+            "TIMESTAMPFORMAT '%Y-%m-%d %H:%M:%S.%f')"
         )
 
 
 def _csv_text(name: str, type_: str) -> str:
     """SQL for the text of a column."""
-    if type_ == "TIMESTAMP":
-        return f"strftime(\"{name}\", '%Y-%m-%d %H:%M:%S.%f')"
     decimal = _DECIMAL.fullmatch(type_)
-    if decimal and int(decimal[1]) > _DIGITS_OF_64_BITS:
-        # DuckDB writes a number of 128 bits many times slower than one of 64, in which all but immense ones have room.
-        narrow = f'TRY_CAST("{name}" AS DECIMAL({_DIGITS_OF_64_BITS},{decimal[2]}))'
-        return f'COALESCE(CAST({narrow} AS VARCHAR), CAST("{name}" AS VARCHAR))'
-    return f'"{name}"'
+    if not decimal or int(decimal[1]) <= _DIGITS_OF_64_BITS:
+        return f'"{name}"'
+    # DuckDB writes a number of 128 bits many times slower than one of 64, in which all but immense ones have room.
+    narrow = f'TRY_CAST("{name}" AS DECIMAL({_DIGITS_OF_64_BITS},{decimal[2]}))'
+    return f'COALESCE(CAST({narrow} AS VARCHAR), CAST("{name}" AS VARCHAR))'
 
 
-def _publish(draft: _Draft) -> ExportedFile:
-    written = not _holds(draft.target, draft.byte_count, draft.sha256)
-    if written:
-        draft.path.replace(draft.target)
-    return ExportedFile(str(draft.target), draft.row_count, draft.byte_count, draft.sha256, written)
+def _publish(folder: Path, entry: Entry, token: str) -> ExportedFile:
+    target, changed = Path(folder, entry["name"]), not _is_there(folder, entry)
+    if changed:
+        _draft_path(folder, target.name, token).replace(target)
+    return ExportedFile(str(target), entry["rows"], entry["bytes"], entry["sha256"], written=changed)
 
 
-def _described_tiers(warehouse: Warehouse, summary: Path, tiers: Sequence[Tier]) -> list[dict[str, Any]]:
-    """Each rate with the accounts, balances and interest of its tier, summed from the file.
+def _is_there(folder: Path, entry: Entry) -> bool:
+    """Whether a file is the one that the manifest describes."""
+    path = Path(folder, entry["name"])
+    return path.is_file() and path.stat().st_size == entry["bytes"] and sha256_of(path) == entry["sha256"]
 
-    Raises:
-        PipelineError: The mart's sums are others.
-    """
+
+def _described_tiers(warehouse: Warehouse, summary: Path, tiers: Sequence[Tier]) -> list[Entry]:
+    """Each rate with the accounts, balances and interest of its tier, summed from the file; they must be the mart's."""
     with duckdb.connect(":memory:") as local:
         in_file = sums_by_tier(local.execute(sums_query(tiers, f"read_parquet({path_literal(summary)})")).fetchall())
     if in_file != sums_of_mart(warehouse, tiers):
@@ -287,9 +273,7 @@ def _described_tiers(warehouse: Warehouse, summary: Path, tiers: Sequence[Tier])
     sums = [in_file.get(place, NOTHING) for place in range(len(tiers))]
     return [
         {
-            "balance_from_amount": str(tier.balance_from_amount),
-            "interest_rate_pct": str(tier.interest_rate_pct),
-            "loan_bonus_pct": str(tier.loan_bonus_pct),
+            **{column: str(value) for column, value in asdict(tier).items()},
             "accounts": one.accounts,
             "balance_amount": str(one.balance_amount),
             "annual_interest_amount": str(one.interest_amount),
@@ -298,92 +282,54 @@ def _described_tiers(warehouse: Warehouse, summary: Path, tiers: Sequence[Tier])
     ]
 
 
-def _publish_manifest(folder: Path, drafts: list[_Draft], reflects: Reflects, tiers: list[dict[str, Any]]) -> None:
+def _publish_manifest(folder: Path, files: list[Entry], reflects: Reflects, tiers: list[Entry]) -> None:
     path = folder / MANIFEST_NAME
     try:
         present = path.read_bytes()
         standing_since = json.loads(present)["reflects"]["loaded_at"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         present, standing_since = b"", None
-    time = None if reflects.loaded_at is None else reflects.loaded_at.isoformat(timespec="microseconds") + "Z"
-    if (
-        isinstance(standing_since, str)
-        and time is not None
-        and standing_since <= time
-        and present == _manifest(drafts, reflects, tiers, standing_since)
-    ):
-        return
-    content = _manifest(drafts, reflects, tiers, time)
-    if content != present:
-        write_atomically(path, content)
+    time = reflects.loaded_at.isoformat(timespec="microseconds") + "Z" if reflects.loaded_at else None
+    stands = isinstance(standing_since, str) and time is not None and standing_since <= time
 
+    def manifest(loaded_at: str | None) -> bytes:
+        content = {
+            "schema_version": MANIFEST_SCHEMA_VERSION,
+            "environment": reflects.environment,
+            "reflects": {"loaded_at": loaded_at, "tiers": tiers, "models": dict(sorted(reflects.models.items()))},
+            "files": files,
+        }
+        return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
-def _manifest(drafts: list[_Draft], reflects: Reflects, tiers: list[dict[str, Any]], loaded_at: str | None) -> bytes:
-    manifest = {
-        "schema_version": MANIFEST_SCHEMA_VERSION,
-        "environment": reflects.environment,
-        "reflects": {"loaded_at": loaded_at, "tiers": tiers, "models": dict(sorted(reflects.models.items()))},
-        "files": [
-            {
-                "name": draft.target.name,
-                "mart": f"marts.{draft.mart.name}",
-                "sorted_by": draft.mart.key,
-                "rows": draft.row_count,
-                "bytes": draft.byte_count,
-                "sha256": draft.sha256,
-                "columns": [{"name": name, "type": type_} for name, type_ in draft.mart.columns],
-            }
-            for draft in drafts
-        ],
-    }
-    return (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode()
+    if present != manifest(standing_since if stands else time):
+        write_atomically(path, manifest(time))
 
 
 def _last_change(warehouse: Warehouse, not_after: datetime | None) -> datetime | None:
     """The newest load, not later than `not_after`, with a new, changed or gone row."""
     if not_after is None:
         return None
-    rows = warehouse.fetch(
+    newest: datetime | None = warehouse.fetch(
         "SELECT MAX(loaded_at) FROM landing.load WHERE new_count + changed_count + gone_count > 0 "
         f"AND loaded_at <= {timestamp_literal(not_after)}"
-    )
-    return rows[0][0] if rows else None
-
-
-def exported_names(marts: Sequence[Mart]) -> list[str]:
-    """Names of the files of the marts, in the order in which they are renamed into place."""
-    return [f"{mart.name}.{suffix}" for mart in marts for suffix in ("parquet", "csv")]
+    )[0][0]
+    return newest
 
 
 def _remove_leftovers(folder: Path, marts: Sequence[Mart]) -> None:
-    for name in (*exported_names(marts), MANIFEST_NAME):
+    for name in (*(name for mart in marts for name in _file_names(mart)), MANIFEST_NAME):
         for path in folder.glob(f".{name}.tmp-*"):
             path.unlink(missing_ok=True)
 
 
-def _holds(path: Path, byte_count: int, sha256: str) -> bool:
-    return path.is_file() and path.stat().st_size == byte_count and sha256_of(path) == sha256
-
-
-_REMEDIES = (
-    (
-        {errno.ENOSPC, errno.EDQUOT, errno.EFBIG},
-        ("No space left", "File too large", "quota"),
-        "there is no room for the files. Free space, or set OUTPUT_PATH to a folder on another disk, and run the "
-        "export again",
-    ),
-    (
-        {errno.EACCES, errno.EPERM, errno.EROFS},
-        ("Permission denied", "Read-only file system", "Operation not permitted"),
-        "it can't be written. Give this user write permission there, or set OUTPUT_PATH to another folder, and run the "
-        "export again",
-    ),
-    (
-        {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY},
-        (),
-        "something that is not a folder, or not a file, stands in the way. Move it away and run the export again",
-    ),
-)
+_REMEDIES = {
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): "there is no room for the files. Free space, or set OUTPUT_PATH to a "
+    "folder on another disk, and run the export again",
+    (errno.EACCES, errno.EPERM, errno.EROFS): "it can't be written. Give this user write permission there, or set "
+    "OUTPUT_PATH to another folder, and run the export again",
+    (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY): "something that is not a folder, or not a file, "
+    "stands in the way. Move it away and run the export again",
+}
 
 
 @contextmanager
@@ -392,9 +338,9 @@ def _sentences(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, duckdb.Error) as error:
-        code = getattr(error, "errno", None)
-        for codes, texts, remedy in _REMEDIES:
-            if code in codes or any(text in str(error) for text in texts):
+        for codes, remedy in _REMEDIES.items():
+            # DuckDB repeats the system's words for the code.
+            if getattr(error, "errno", None) in codes or any(os.strerror(code) in str(error) for code in codes):
                 raise PipelineError(f"The export to {folder} failed: {remedy}. ({first_line(error)})") from error
         raise PipelineError(
             f"The export to {folder} failed: {first_line(error)}. Put that right and run the export again."

@@ -19,17 +19,16 @@ EXPORT_TAG = "export"
 
 @dataclass(frozen=True)
 class Mart:
-    """A mart that is exported.
-
-    Attributes:
-        name: Its name, of which files and published tables have theirs.
-        key: Its grain, by which its rows are sorted: columns, separated by a comma and a space.
-        columns: Names and types of all columns, in DuckDB's words.
-    """
+    """A mart that is exported: its name, of which files and published tables have theirs; its grain, by which its rows
+    are sorted (columns, separated by a comma and a space); names and types of all columns, in DuckDB's words."""
 
     name: str
     key: str
     columns: tuple[tuple[str, str], ...]
+
+    @property
+    def table(self) -> str:
+        return f"marts.{self.name}"
 
 
 def exported_marts(models: Iterable[Model]) -> tuple[Mart, ...]:
@@ -38,11 +37,8 @@ def exported_marts(models: Iterable[Model]) -> tuple[Mart, ...]:
     marts = []
     for full_name, model in sorted(tagged.items()):
         key = ", ".join(column.name for column in model.grains[0].find_all(exp.Column))
-        columns = tuple((name, _in_duckdb(type_)) for name, type_ in model.columns_to_types_or_raise.items())
+        # In the words in which DuckDB itself names types: VARCHAR, DECIMAL(18,2).
+        types = model.columns_to_types_or_raise.items()
+        columns = tuple((name, str(duckdb.sqltype(type_.sql("duckdb")))) for name, type_ in types)
         marts.append(Mart(full_name.partition(".")[2], key, columns))
     return tuple(marts)
-
-
-def _in_duckdb(type_: exp.DataType) -> str:
-    """A type in the words in which DuckDB itself names it: VARCHAR, DECIMAL(18,2)."""
-    return str(duckdb.sqltype(type_.sql(dialect="duckdb")))

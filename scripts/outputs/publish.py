@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import closing
 from typing import NoReturn
 
 from scripts.errors import PipelineError, SettingsError
@@ -16,14 +16,6 @@ from scripts.warehouse.databricks import DatabricksWarehouse
 MARK = "lending_club.published_from"
 
 
-@dataclass(frozen=True)
-class PublishedTable:
-    """One published table: full name, and rows as counted after."""
-
-    name: str
-    row_count: int
-
-
 def check_target(
     target: DatabricksWarehouse, databricks: DatabricksSettings, marts: Sequence[Mart], *, replace: bool
 ) -> None:
@@ -32,28 +24,25 @@ def check_target(
     A table is ours when it bears the mark that publishing leaves. The first version of this project left none: a table
     without it is ours, too, where its columns have exactly the mart's names and types.
 
-    Args:
-        replace: Whether a table may be somebody else's.
-
     Raises:
-        SettingsError: A table of a mart's name is not ours, or is nothing that could be replaced in one step.
+        SettingsError: A table of a mart's name is not ours (`replace`: it may be somebody else's), or is nothing that
+            could be replaced in one step.
     """
     names = ", ".join(f"'{mart.name}'" for mart in marts)
-    present = dict(
-        target.fetch(
-            "SELECT table_name, table_type FROM information_schema.tables "
-            f"WHERE table_schema = '{databricks.schema.lower()}' AND table_name IN ({names})"
-        )
+    stored = target.fetch(
+        "SELECT table_name, table_type FROM information_schema.tables "
+        f"WHERE table_schema = '{databricks.schema.lower()}' AND table_name IN ({names})"
     )
+    kinds = dict(stored)
     for mart in marts:
-        if mart.name in present:
-            _check_table(target, databricks, mart, present[mart.name], replace)
+        if mart.name in kinds:
+            _check_table(target, databricks, mart, kinds[mart.name], replace)
 
 
 def publish_marts(
     warehouse: Warehouse, settings: Settings, marts: Sequence[Mart], *, replace: bool = False
-) -> list[PublishedTable]:
-    """Replaces the published tables, each atomically, by the marts of a gateway.
+) -> dict[str, int]:
+    """Replaces the published tables, each atomically, by the marts of a gateway; returns their rows as counted after.
 
     On the databricks gateway they are made where the marts are; those of a DuckDB database go through the volume.
 
@@ -62,20 +51,18 @@ def publish_marts(
         SettingsError: Databricks is not configured, or something else is in the tables' place (see `check_target`).
     """
     databricks = databricks_of(settings)
+    tables = {f"{databricks.schema}.{mart.name}": mart for mart in marts}
     if isinstance(warehouse, DatabricksWarehouse):
         check_target(warehouse, databricks, marts, replace=replace)
-        return [_replace(warehouse, databricks.schema, mart, _selected(mart), warehouse) for mart in marts]
-    target = DatabricksWarehouse(databricks)
-    try:
+        return {table: _replace(warehouse, table, mart, _selected(mart), warehouse) for table, mart in tables.items()}
+    with closing(DatabricksWarehouse(databricks)) as target:
         check_target(target, databricks, marts, replace=replace)
         with target.volume_area() as area:
-            return [
-                _replace(target, databricks.schema, mart, f"SELECT * FROM {sent}", warehouse)
-                for mart in marts
-                if (sent := area.send(warehouse.relation(_selected(mart)), mart.name))
-            ]
-    finally:
-        target.close()
+            row_counts = {}
+            for table, mart in tables.items():
+                sent = area.send(warehouse.relation(_selected(mart)), mart.name)
+                row_counts[table] = _replace(target, table, mart, f"SELECT * FROM {sent}", warehouse)
+            return row_counts
 
 
 def _check_table(
@@ -87,25 +74,18 @@ def _check_table(
         raise SettingsError(f"{databricks.catalog}.{table} {why}: nothing was written.", remedy)
 
     elsewhere = "set DATABRICKS_SCHEMA to another schema"
+    out_of_the_way = f"Rename or drop it, or {elsewhere}."
     if not kind.startswith(("MANAGED", "EXTERNAL")):
-        refuse(
-            f"is a {kind.lower().replace('_', ' ')}, and no table can replace it", f"Rename or drop it, or {elsewhere}."
-        )
+        refuse(f"is a {kind.lower().replace('_', ' ')}, and no table can replace it", out_of_the_way)
     properties = dict(target.fetch_native(f"SHOW TBLPROPERTIES {table}"))
-    if properties.get(MARK) != _origin(mart) and _columns(target, table) != mart.columns:
+    if properties.get(MARK) != mart.table and _columns(target, table) != mart.columns:
         if target.fetch_native(f"DESCRIBE DETAIL {table}")[0][0] != "delta":
-            refuse("is no Delta table, so it can't be replaced in one step", f"Rename or drop it, or {elsewhere}.")
+            refuse("is no Delta table, so it can't be replaced in one step", out_of_the_way)
         if not replace:
-            refuse(
-                "is there already and is not of this pipeline's making",
-                f"To keep it, {elsewhere}; to have it replaced, give --replace to `publish` or `run`.",
-            )
+            to_replace = "to have it replaced, give --replace to `publish` or `run`."
+            refuse("is there already and is not of this pipeline's making", f"To keep it, {elsewhere}; {to_replace}")
     if properties.get("delta.appendOnly") == "true":
         refuse("may only grow (delta.appendOnly), so it can't be replaced", f"Unset that property, or {elsewhere}.")
-
-
-def _origin(mart: Mart) -> str:
-    return f"marts.{mart.name}"
 
 
 def _columns(target: DatabricksWarehouse, table: str) -> tuple[tuple[str, str], ...]:
@@ -116,23 +96,22 @@ def _columns(target: DatabricksWarehouse, table: str) -> tuple[tuple[str, str], 
 
 def _selected(mart: Mart) -> str:
     columns = ", ".join(f"CAST({name} AS {type_}) AS {name}" for name, type_ in mart.columns)
-    return f"SELECT {columns} FROM {_origin(mart)}"
+    return f"SELECT {columns} FROM {mart.table}"
 
 
-def _replace(target: DatabricksWarehouse, schema: str, mart: Mart, query: str, origin: Warehouse) -> PublishedTable:
-    table = f"{schema}.{mart.name}"
-    target.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+def _replace(target: DatabricksWarehouse, table: str, mart: Mart, query: str, origin: Warehouse) -> int:
+    target.execute(f"CREATE SCHEMA IF NOT EXISTS {table.partition('.')[0]}")
     # A new table gets the feature of itself; one that is replaced keeps those that it has.
-    properties = f"'{MARK}' = '{_origin(mart)}', 'delta.feature.timestampNtz' = 'supported'"
+    properties = f"'{MARK}' = '{mart.table}', 'delta.feature.timestampNtz' = 'supported'"
     target.execute(f"CREATE OR REPLACE TABLE {table} TBLPROPERTIES ({properties}) AS {query}")
-    arrived, expected = target.fetch(_totals(mart, table))[0], origin.fetch(_totals(mart, _origin(mart)))[0]
+    arrived, expected = target.fetch(_totals(mart, table))[0], origin.fetch(_totals(mart, mart.table))[0]
     if arrived != expected:
         raise PipelineError(
             f"{table} holds {arrived[0]:,} rows with totals {arrived[1:]}, the mart {expected[0]:,} with "
             f"{expected[1:]}. Another run may have changed the mart meanwhile: publish again.",
             quotes=[str(arrived[1:]), str(expected[1:])],  # of one account the total is its balance
         )
-    return PublishedTable(table, int(arrived[0]))
+    return int(arrived[0])
 
 
 def _totals(mart: Mart, table: str) -> str:

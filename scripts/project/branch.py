@@ -12,15 +12,11 @@ from scripts.project.prod import PROD
 
 
 def environment_of(branch: str, production: Collection[str], others: Collection[str] = ()) -> str:
-    """The environment of a git branch: `prod` for a production branch, else its name in SQLMesh's letters.
-
-    Args:
-        branch: Its name; empty where HEAD is on none.
-        production: Names of production branches.
-        others: All branches.
+    """The environment of a git branch (empty where HEAD is on none): `prod` for a production branch, else its name in
+    SQLMesh's letters.
 
     Raises:
-        SettingsError: The name belongs to prod or to another branch's environment, too, or HEAD is on no branch.
+        SettingsError: That is prod's name or also another branch's (of all `others`), or HEAD is on no branch.
     """
     if branch in production:
         return PROD
@@ -42,23 +38,17 @@ def environment_of(branch: str, production: Collection[str], others: Collection[
 
 
 def environment_of_folder(folder: Path, production: Collection[str]) -> str:
-    """The environment of a folder's branch; `prod` where the folder is no git checkout.
-
-    Raises:
-        SettingsError: The branch has none.
-    """
-    if not _is_checkout(folder):
+    """The environment of a folder's branch (see `environment_of`); `prod` where the folder is no git checkout."""
+    branch = _branch(folder)
+    if branch is None:
         return PROD
-    return environment_of(_branch(folder), production, _git(folder, "branch", "--format=%(refname:short)").splitlines())
+    return environment_of(branch, production, _git(folder, "branch", "--format=%(refname:short)").splitlines())
 
 
 def refuse_deploy_from_another_branch(folder: Path, production: Collection[str]) -> None:
-    """Lets prod be changed from a production branch, and from a folder that is no git checkout.
-
-    Raises:
-        DeployRefusedError: The folder is on another branch, or on none.
-    """
-    branch = _branch(folder) if _is_checkout(folder) else None
+    """Lets prod be changed from a production branch, and from a folder that is no git checkout; from another branch,
+    and from none, it is a DeployRefusedError."""
+    branch = _branch(folder)
     if branch is None or branch in production:
         return
     place = f"on branch {branch}" if branch else "on no branch"
@@ -73,19 +63,14 @@ def _environment_name(branch: str) -> str:
     return re.sub("[^a-z0-9_]", "_", branch.lower())
 
 
-def _branch(folder: Path) -> str:
-    """The branch that HEAD is on; empty where it is on none."""
+def _branch(folder: Path) -> str | None:
+    """The branch that HEAD is on; empty where it is on none, None where the folder is no git checkout."""
     try:
         return _git(folder, "symbolic-ref", "--quiet", "--short", "HEAD")
-    except subprocess.CalledProcessError:
-        return ""
-
-
-def _is_checkout(folder: Path) -> bool:
-    try:
-        return _git(folder, "rev-parse", "--is-inside-work-tree") == "true"
-    except (OSError, subprocess.CalledProcessError):
-        return False
+    except subprocess.CalledProcessError as error:
+        return "" if error.returncode == 1 else None
+    except OSError:  # there is no git
+        return None
 
 
 def _git(folder: Path, *arguments: str) -> str:

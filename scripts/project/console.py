@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 from rich.console import Console
@@ -15,25 +16,22 @@ from sqlmesh.utils.concurrency import NodeExecutionFailedError
 from sqlmesh.utils.errors import NodeAuditsErrors
 
 from scripts.errors import reason
-from scripts.results import ModelOutcome, short_name
+from scripts.results import short_name
 
 
 class RunConsole(NoopConsole):
-    """Prints each model as it ends and keeps outcomes and failures.
-
-    Attributes:
-        models: Outcomes in the order of evaluation; a model evaluated for two windows has two.
-        refused: Models that a blocking audit failed on: SQLMesh audits what it has written.
-        failures: One sentence per failed model, with the failed audits, and per breach of a rule of the linter.
-        quotes: What of these may not be written to files: errors, and texts of unknown origin.
-    """
+    """Prints each model as it ends and keeps outcomes and failures."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self.rich_console = console
-        self.models: list[ModelOutcome] = []
+        # What each model's evaluation took, all windows together, in the order of evaluation.
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        # Models that a blocking audit failed on: SQLMesh audits what it has written.
         self.refused: list[str] = []
+        # A sentence per failed model, with the failed audits, and per breach of a rule of the linter.
         self.failures: list[str] = []
+        # What of these may not be written to files: errors, and texts of unknown origin.
         self.quotes: list[str | BaseException] = []
 
     def plan(self, plan_builder: PlanBuilder, *args: Any, **kwargs: Any) -> None:
@@ -50,19 +48,16 @@ class RunConsole(NoopConsole):
         duration_ms: int | None,
         num_audits_passed: int,
         num_audits_failed: int,
-        audit_only: bool = False,
-        execution_stats: Any = None,
-        auto_restatement_triggers: Any = None,
+        *args: Any,
+        **kwargs: Any,
     ) -> None:
         if duration_ms is None:
             return
-        name = model_name(snapshot)
-        self.models.append(ModelOutcome(name, name.split(".")[0], duration_ms / 1000, None))
-        line = f"    {name:<42}{duration_ms / 1000:>7.2f} s"
-        if num_audits_passed or num_audits_failed:
-            line += f"   {num_audits_passed} audits passed"
-        if num_audits_failed:
-            line += f", [yellow]{num_audits_failed} warned[/yellow]"
+        name, seconds = model_name(snapshot), duration_ms / 1000
+        self.seconds[name] += seconds
+        line = f"    {name:<42}{seconds:>7.2f} s"
+        line += f"   {num_audits_passed} audits passed" if num_audits_passed or num_audits_failed else ""
+        line += f", [yellow]{num_audits_failed} warned[/yellow]" if num_audits_failed else ""
         self.rich_console.print(line, soft_wrap=True)
 
     def log_failed_models(self, errors: list[NodeExecutionFailedError[Any]]) -> None:

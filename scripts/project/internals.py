@@ -128,15 +128,8 @@ def audits_shown_to(observe: Callable[[Snapshot, list[Any], str], None]) -> Iter
         observe(snapshot, results, evaluator.adapter.dialect)
         return results
 
-    with _replaced(SnapshotEvaluator, "audit", audit):
-        yield
-
-
-@contextmanager
-def _replaced(owner: Any, name: str, by: Any) -> Iterator[None]:
-    original = getattr(owner, name)
-    setattr(owner, name, by)
+    SnapshotEvaluator.audit = audit  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
-        setattr(owner, name, original)
+        SnapshotEvaluator.audit = original  # type: ignore[method-assign]

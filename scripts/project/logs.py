@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import logging
 import traceback
-from typing import Any
+from functools import cache
 
 from scripts.errors import causes, for_files, without_quotes
 
-_MARK = "keeps_rows_out"
 
-
+@cache
 def keep_rows_out_of_logs() -> None:
     """Has every log record of this process name its errors as they may stand in a file."""
     make = logging.getLogRecordFactory()
-    if hasattr(make, _MARK):
-        return
-
-    def make_without_rows(*args: Any, **kwargs: Any) -> logging.LogRecord:
-        return _without_rows(make(*args, **kwargs))
-
-    setattr(make_without_rows, _MARK, True)
-    logging.setLogRecordFactory(make_without_rows)
+    logging.setLogRecordFactory(lambda *args, **kwargs: _without_rows(make(*args, **kwargs)))
 
 
 def _without_rows(record: logging.LogRecord) -> logging.LogRecord:

@@ -18,6 +18,8 @@ from scripts.ingest.load import create_landing, last_loaded_at
 from scripts.project import windows
 from scripts.project.prod import PROD
 from scripts.project.published_schema import refuse_broken_promises
+from scripts.project.rate_changes import note_rate_change
+from scripts.project.restore import restore_views
 from scripts.project.transform import Project, open_project
 from scripts.reconcile.agreement import refuse_disagreement
 from scripts.reconcile.landed_rows import reconcile
@@ -29,15 +31,11 @@ from scripts.warehouse import Warehouse
 def plan(
     settings: Settings, environment: str, options: Sequence[str], console: Console, *, breaking: bool = False
 ) -> None:
-    """Plans with SQLMesh's own command and dialogue, up to the newest load that the environment can show.
-
-    Args:
-        options: Those of `sqlmesh plan`.
-        breaking: Whether prod may lose what readers of its tables rely on.
+    """Plans with SQLMesh's own command, its options and dialogue, up to the newest load that the environment can show.
 
     Raises:
         BlockingAuditError: Prod was planned, and does not hold what was landed.
-        DeployRefusedError: It would, and may not.
+        DeployRefusedError: Prod would lose what readers of its tables rely on, and may not (`breaking`).
         SystemExit: SQLMesh's plan failed.
     """
     started_at = utc_now()
@@ -62,12 +60,12 @@ def plan(
 
 def _prove(prod: Project, started_at: datetime, until: datetime) -> None:
     """Holds prod to what a run holds it to, where the plan was carried out."""
-    proven = prod.proven_until()
+    proven = windows.prod_is_right_until(prod.context)
     if prod.is_planned() and proven and proven >= until:
         with closing(prod.warehouse) as warehouse:
-            prod.restore_views()
+            restore_views(prod.context, warehouse)
             # Not before: a person may say no to the plan.
-            if prod.note_rate_change():
+            if note_rate_change(prod.context, warehouse):
                 prod.run(until)
             reconcile(warehouse)
             refuse_disagreement(warehouse)

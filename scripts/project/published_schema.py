@@ -22,11 +22,8 @@ Columns = Mapping[str, exp.DataType]
 
 
 def refuse_broken_promises(context: Context) -> None:
-    """Compares the published models of this folder with those of prod.
-
-    Raises:
-        DeployRefusedError: A model or a column is gone, or a type no longer holds every value that it held.
-    """
+    """Stops, with a DeployRefusedError, where this folder lacks a published model or column of prod, or has it with a
+    type that no longer holds every value that it held."""
     broken = broken_promises(
         published_columns(snapshot.model for snapshot in prod_snapshots(context) if snapshot.is_model),
         published_columns(context.models.values()),

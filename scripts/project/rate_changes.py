@@ -27,24 +27,23 @@ RATES = "reference.interest_rate_tier"
 
 
 def note_rate_change(context: Context, warehouse: Warehouse) -> bool:
-    """Notes in `landing.rate_change` that prod goes over to this folder's rates, and has its marts calculated anew.
-
-    Returns:
-        Whether they are other rates than those noted last.
+    """Notes in `landing.rate_change` that prod goes over to this folder's rates, and has its marts calculated anew, if
+    they are other rates than those noted last; returns whether they are.
     """
     model = context.get_model(RATES, raise_if_missing=True)
     assert isinstance(model, SeedModel)
     rates = rates_as_text(model.seed.content)
     noted = warehouse.fetch("SELECT changed_at, rates FROM landing.rate_change ORDER BY changed_at DESC LIMIT 1")
-    if not noted and not _prod_holds_others(context, model):
-        _note(warehouse, FIRST_LOAD_AT, rates)
-        return False
     if noted and noted[0][1] == rates:
         return False
-    # First: what is calculated from then on has the change in it, and one that is not noted is noted by the next run.
-    windows.reopen_all_of(context, {one.fqn for one in context.models.values() if one.schema_name == "marts"})
-    _note(warehouse, _time_of_change(warehouse, noted[0][0] if noted else None), rates)
-    return True
+    changed_at, changes = FIRST_LOAD_AT, bool(noted) or _prod_holds_others(context, model)
+    if changes:
+        # Before it is noted: what is calculated from then on has the change in it, and one that is not noted is noted
+        # by the next run.
+        windows.reopen(context, models={one.fqn for one in context.models.values() if one.schema_name == "marts"})
+        changed_at = _time_of_change(warehouse, noted[0][0] if noted else None)
+    warehouse.execute(f"INSERT INTO landing.rate_change VALUES {row_literal([changed_at, rates])}")
+    return changes
 
 
 def rates_as_text(seed: str) -> str:
@@ -63,11 +62,7 @@ def _prod_holds_others(context: Context, rates: SeedModel) -> bool:
 def _time_of_change(warehouse: Warehouse, last_change: datetime | None) -> datetime:
     """Just after the newest load, and after the change before."""
     loaded_at = last_loaded_at(warehouse)
-    times = [end_of_window(loaded_at)] if loaded_at else []
-    if last_change:
-        times.append(last_change + timedelta(milliseconds=1))
-    return max(times, default=FIRST_LOAD_AT)
-
-
-def _note(warehouse: Warehouse, changed_at: datetime, rates: str) -> None:
-    warehouse.execute(f"INSERT INTO landing.rate_change VALUES {row_literal([changed_at, rates])}")
+    return max(
+        end_of_window(loaded_at) if loaded_at else FIRST_LOAD_AT,
+        last_change + timedelta(milliseconds=1) if last_change else FIRST_LOAD_AT,
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import difflib
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -22,20 +23,23 @@ from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.utils import yaml
 from sqlmesh.utils.errors import LinterError, SQLMeshError
 
-from scripts.errors import BlockingAuditError, DeployRefusedError, PipelineError, reason
+from scripts.errors import BlockingAuditError, DeployRefusedError, PipelineError, WrongUsageError, reason
 from scripts.feeds import Feed
 from scripts.outputs.marts import Mart, exported_marts
-from scripts.project import restore, windows
-from scripts.project.audits import chosen
+from scripts.project import windows
+from scripts.project.branch import refuse_deploy_from_another_branch
 from scripts.project.console import RunConsole, model_name
 from scripts.project.internals import audits_shown_to, fork_no_processes
 from scripts.project.prod import PROD, prod_snapshots, prod_versions
-from scripts.project.rate_changes import note_rate_change
-from scripts.results import LAYERS, AuditOutcome, RunRecord, short_name
+from scripts.project.published_schema import refuse_broken_promises
+from scripts.project.restore import rebuild_lost_tables
+from scripts.results import LAYERS, AuditOutcome, ModelOutcome, RunRecord, short_name
 from scripts.settings import PROJECT_ROOT, Settings
 from scripts.warehouse import Warehouse
 from scripts.warehouse.duckdb import DuckDBWarehouse, not_opened
 from scripts.warehouse.open import once_free, open_warehouse
+
+Names = Collection[str]
 
 
 class Project:
@@ -46,9 +50,8 @@ class Project:
         set_console(self._console)
         fork_no_processes()
         self._settings = settings
-        self.root = PROJECT_ROOT
         self._state_adapter: EngineAdapter | None = None
-        self.context = Context(paths=[str(self.root)], gateway=settings.gateway, load=False)
+        self.context = Context(paths=[str(PROJECT_ROOT)], gateway=settings.gateway, load=False)
         try:
             self._attach_state()
             self.context.load()
@@ -80,12 +83,9 @@ class Project:
             self._state_adapter.close()
 
     def _attach_state(self) -> None:
-        """Opens the DuckDB file that holds SQLMesh's state.
+        """Opens the DuckDB file that holds SQLMesh's state, or raises a duckdb.IOException.
 
         SQLMesh takes one that is in use for an empty one, and would go on in memory.
-
-        Raises:
-            duckdb.IOException: The file is in use, or can't be opened.
         """
         warehouse = self.context.connection_config
         state = self.context.config.get_state_connection(self.context.gateway) or warehouse
@@ -109,19 +109,28 @@ class Project:
     def is_planned(self) -> bool:
         """Whether prod holds the models exactly as they stand in this folder, and all of it has been put in place."""
         environment = self.context.state_sync.get_environment(PROD)
-        return environment is not None and bool(environment.finalized_ts) and not self.differs_from_prod()
+        return environment is not None and bool(environment.finalized_ts) and not self._differs_from_prod()
 
-    def differs_from_prod(self) -> bool:
+    def check_deploy(self, deploy: bool, breaking: bool) -> None:
+        """Stops, with a DeployRefusedError, before anything is written where prod is not to be brought to the models of
+        this folder: another branch's, or such as break a rule of the linter, a unit test, or what readers rely on."""
+        if self.is_planned():
+            return
+        differs = self._differs_from_prod()
+        if differs and not deploy:
+            refuse_deploy_from_another_branch(self.context.path, self._settings.production_branches)
+        self._refuse_lint_failures()
+        if differs and not breaking:
+            refuse_broken_promises(self.context)
+        if differs:
+            self._refuse_failing_tests()
+
+    def _differs_from_prod(self) -> bool:
         """Whether there is a prod, of other models than stand in this folder."""
         prod = {version.snapshot_id for version in prod_versions(self.context)}
         return bool(prod) and prod != {snapshot.snapshot_id for snapshot in self.context.snapshots.values()}
 
-    def refuse_lint_failures(self) -> None:
-        """Holds the models of this folder to the linter's rules, as a deploy does.
-
-        Raises:
-            DeployRefusedError: They break one.
-        """
+    def _refuse_lint_failures(self) -> None:
         try:
             self.context.lint_models()
         except LinterError as error:
@@ -131,29 +140,24 @@ class Project:
                 "Nothing was written. Mend them and run again; `sqlmesh lint` shows the same."
             ) from error
 
-    def refuse_failing_tests(self) -> None:
-        """Runs SQLMesh's unit tests of the models that a deploy changes.
-
-        Raises:
-            DeployRefusedError: One fails.
-        """
+    def _refuse_failing_tests(self) -> None:
+        """Runs SQLMesh's unit tests of the models that a deploy changes."""
         prod = {version.snapshot_id for version in prod_versions(self.context)}
         changed = {one.name for one in self.context.snapshots.values() if one.is_model and one.snapshot_id not in prod}
         result = self.context.test(model_names=changed, stream=StringIO())
         failed = sorted(str(test) for test, _ in (*result.original_failures, *result.original_errors))
         if failed:
+            lines = "\n".join(f"    {test}" for test in failed)
             raise DeployRefusedError(
-                "Unit tests of the changed models fail:\n"
-                + "".join(f"    {test}\n" for test in failed)
-                + "Nothing was written. Mend the models or the tests and run again; `sqlmesh test` shows what differs."
+                f"Unit tests of the changed models fail:\n{lines}\n"
+                "Nothing was written. Mend the models or the tests and run again; `sqlmesh test` shows what differs."
             )
 
     def deploy(self, execution_time: datetime) -> None:
         """Brings prod to the models as they stand: evaluates and audits all up to `execution_time`, then switches.
 
-        Raises:
-            BlockingAuditError: A model or a blocking audit failed; prod shows the models that it showed before, with
-                the new load in those that did not change and were evaluated by then.
+        After a BlockingAuditError (a model or a blocking audit failed) prod shows the models that it showed before,
+        with the new load in those that did not change and were evaluated by then.
         """
         self.prepare()
         try:
@@ -171,11 +175,8 @@ class Project:
             raise self._failure(reason(error.__cause__ or error)) from error
 
     def run(self, execution_time: datetime) -> None:
-        """Runs every model for its window up to `execution_time` (exclusive), the hour under way included.
-
-        Raises:
-            BlockingAuditError: A model or a blocking audit failed; what reads it was not run.
-        """
+        """Runs every model for its window up to `execution_time` (exclusive), the hour under way included; where a
+        model or a blocking audit fails (a BlockingAuditError), what reads it is not run."""
         self.prepare()
         try:
             status = self.context.run(PROD, execution_time=execution_time, ignore_cron=True)
@@ -188,59 +189,26 @@ class Project:
         """Has the windows from `since` on (None: all) processed again, in every environment."""
         windows.reopen(self.context, since)
 
-    def close_finished_hours(self, execution_time: datetime) -> None:
-        """Spares the next run the hour of the last one where that has seen all of it."""
-        windows.close_finished_hours(self.context, self.warehouse, execution_time)
-
-    def model_versions(self) -> str:
-        """The exact versions of prod's models, as text."""
-        return windows.model_versions(self.context)
-
-    def record_run(self, record: RunRecord, execution_time: datetime) -> None:
-        """Notes that prod's models hold all up to a time."""
-        windows.record_run(self.context, self.warehouse, record.run_id, record.started_at, execution_time)
-
-    def note_rate_change(self) -> bool:
-        """Notes that prod goes over to this folder's rates of interest; whether they are others than before."""
-        return note_rate_change(self.context, self.warehouse)
-
-    def proven_until(self) -> datetime | None:
-        """End of the time up to which all of prod's models are evaluated and every audit passed."""
-        return windows.prod_is_right_until(self.context)
-
-    def restore_views(self) -> list[str]:
-        """Makes prod's views again that are not there any more; returns their names."""
-        return restore.restore_views(self.context, self.warehouse)
-
     def prepare(self) -> None:
         """Before prod goes on: nothing of a branch counts beyond it, and tables that are lost will be built again."""
         windows.reopen_unproven(self.context)
-        restore.rebuild_lost_tables(self.context, self.warehouse)
+        rebuild_lost_tables(self.context, self.warehouse)
 
     def audit(
-        self,
-        record: RunRecord,
-        start: datetime,
-        end: datetime,
-        models: Collection[str] = (),
-        audits: Collection[str] = (),
+        self, record: RunRecord, start: datetime, end: datetime, models: Names = (), audits: Names = ()
     ) -> Iterator[list[AuditOutcome]]:
         """Audits prod's models for a window as their rows stand, without running them: all, or those that are named.
 
-        Yields:
-            The outcomes of a model, which are in the record then.
-
-        Raises:
-            PipelineError: There is no prod yet, or a model's rows can't be read.
-            WrongUsageError: There is no such model or audit.
+        Yields the outcomes of a model, which are in the record then. A PipelineError where there is no prod yet, or a
+        model's rows can't be read; a WrongUsageError where there is no such model or audit.
         """
         snapshots = {snapshot.name: snapshot for snapshot in prod_snapshots(self.context)}
         if not snapshots:
             raise PipelineError("No model was run yet, so there is nothing to audit. Run `make run` first.")
-        for snapshot in chosen(snapshots.values(), models, audits):
+        for snapshot in _chosen(snapshots.values(), models, audits):
             known = len(record.audits)
             try:
-                with self.recorded_audits(record):
+                with self.recorded(record):
                     self.context.snapshot_evaluator.audit(
                         snapshot, snapshots=snapshots, start=start, end=end, execution_time=end
                     )
@@ -253,81 +221,101 @@ class Project:
 
     @contextmanager
     def recorded(self, record: RunRecord) -> Iterator[None]:
-        """Puts what comes of every model and audit meanwhile into the record, also where it ends in failure."""
-        with self.recorded_audits(record):
-            try:
-                yield
-            finally:
-                self._collect(record)
-
-    def _collect(self, record: RunRecord) -> None:
-        """Moves the models' outcomes seen so far into the record of the run, one per model, windows added up."""
-        for model in dict.fromkeys(outcome.model for outcome in self._console.models):
-            outcomes = [outcome for outcome in self._console.models if outcome.model == model]
-            seconds = sum(outcome.seconds for outcome in outcomes)
-            record.models.append(replace(outcomes[0], seconds=seconds, row_count=_count_rows(self.warehouse, model)))
-        self._console.models.clear()
-
-    @contextmanager
-    def recorded_audits(self, record: RunRecord) -> Iterator[None]:
-        """Puts the result of every audit that SQLMesh runs meanwhile into the record, passed ones too."""
+        """Puts what comes of every model and audit meanwhile into the record, passed audits too, also where it ends in
+        failure."""
         outcomes: dict[tuple[str, str], AuditOutcome] = {}
 
         def take(snapshot: Snapshot, results: list[Any], dialect: str) -> None:
-            for result in results:
-                if result.skipped:
-                    continue
+            for result in (one for one in results if not one.skipped):
                 outcome = _outcome(snapshot, result, dialect)
-                earlier = outcomes.get((outcome.model, outcome.audit))
-                outcomes[outcome.model, outcome.audit] = _merged(earlier, outcome) if earlier else outcome
+                if earlier := outcomes.get((outcome.model, outcome.audit)):
+                    # It ran for two windows; the query shown is that of a failure, if there is one.
+                    failed_count, query = earlier.failed_count + outcome.failed_count, outcome.query or earlier.query
+                    outcome = replace(outcome, failed_count=failed_count, query=query)
+                outcomes[outcome.model, outcome.audit] = outcome
 
         try:
             with audits_shown_to(take):
                 yield
         finally:
             record.audits.extend(outcomes.values())
+            for model, seconds in self._console.seconds.items():
+                rows = _count_rows(self.warehouse, model)
+                record.models.append(ModelOutcome(model, model.split(".")[0], seconds, rows))
+            self._console.seconds.clear()
 
     def _failure(self, fallback: str) -> BlockingAuditError:
         failures = self._console.failures or [fallback]
-        return BlockingAuditError(
-            "\n\n".join([*failures, self._what_stands(), "Mend the cause and run again."]),
-            quotes=self._console.quotes,
-        )
+        said = "\n\n".join([*failures, self._what_stands(), "Mend the cause and run again."])
+        return BlockingAuditError(said, quotes=self._console.quotes)
 
     def _what_stands(self) -> str:
         """Which of prod's tables this run has written before it failed, by layer."""
         here = {snapshot.name: snapshot.version for snapshot in self.context.snapshots.values()}
         # A deploy fills tables of changed models, too, which nobody sees before prod is switched.
-        seen = [
+        seen = {
             short_name(version.name)
             for version in prod_versions(self.context)
             if version.is_model and version.is_materialized and not version.is_seed
             if version.version == here.get(version.name)
-        ]
+        }
         refused = set(self._console.refused)
-        written = {outcome.model for outcome in self._console.models} | refused
-        return _new_load_stands_in(sorted(written & set(seen)), refused)
+        return _new_load_stands_in(seen & (self._console.seconds.keys() | refused), refused)
 
 
-def _new_load_stands_in(tables: Collection[str], refused: Collection[str]) -> str:
+def _new_load_stands_in(tables: Names, refused: Names) -> str:
     if not tables:
         return "No table of prod has the new load: all are as they were, exports and published tables, too."
-    lines = []
-    for layer in LAYERS:
-        names = [
-            name.removeprefix(f"{layer}.") + (" (with the rows that its audit failed on)" if name in refused else "")
-            for name in tables
-            if name.startswith(f"{layer}.")
-        ]
-        if names:
-            lines.append(f"    {layer:<14}{', '.join(names)}")
+    by_layer: dict[str, list[str]] = {layer: [] for layer in LAYERS}
+    for table in sorted(tables):
+        layer, name = table.split(".")
+        note = " (with the rows that its audit failed on)" if table in refused else ""
+        by_layer.setdefault(layer, []).append(name + note)
     return "\n".join(
         [
             "These tables, and the views of them, already have the new load:",
-            *lines,
+            *(f"    {layer:<14}{', '.join(names)}" for layer, names in by_layer.items() if names),
             "All other tables of prod are as they were, exports and published tables, too.",
         ]
     )
+
+
+def _chosen(snapshots: Iterable[Snapshot], models: Names, audits: Names) -> list[Snapshot]:
+    """The snapshots that have audits, in the order of the layers: all of them with all audits, or those that are named;
+    a WrongUsageError where there is no such model, or no such audit of these models."""
+    by_model = {model_name(snapshot): snapshot for snapshot in snapshots if _audit_names(snapshot)}
+    _check_known(models, by_model, "model with audits")
+    wanted = sorted(models or by_model, key=lambda name: (LAYERS.index(name.split(".")[0]), name))
+    of_models = [by_model[name] for name in dict.fromkeys(wanted)]
+    if not audits:
+        return of_models
+    where = f"audit of {', '.join(wanted)}" if models else "audit"
+    _check_known(audits, {name for snapshot in of_models for name in _audit_names(snapshot)}, where)
+    return [_narrowed(snapshot, audits) for snapshot in of_models if _audit_names(snapshot) & set(audits)]
+
+
+def _audit_names(snapshot: Snapshot) -> set[str]:
+    """The kinds of audits that a model has: `not_null`, `scd2_no_overlap`."""
+    return {audit.name for audit, _ in snapshot.node.audits_with_args} if snapshot.is_model else set()
+
+
+def _narrowed(snapshot: Snapshot, audits: Names) -> Snapshot:
+    """The snapshot with these audits only: SQLMesh runs all audits of the one that it is given."""
+    model = snapshot.model
+    narrowed = {
+        "audits": [(name, arguments) for name, arguments in model.audits if name in audits],
+        "audit_definitions": {name: audit for name, audit in model.audit_definitions.items() if name in audits},
+    }
+    return snapshot.copy(update={"node": model.copy(update=narrowed)})
+
+
+def _check_known(names: Names, known: Iterable[str], what: str) -> None:
+    known = sorted(known)
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3)
+            hint = f"Is it {' or '.join(close)}?" if close else f"There are {', '.join(known)}."
+            raise WrongUsageError(f"There is no {what} named '{name}'. {hint}")
 
 
 def _count_rows(warehouse: Warehouse, model: str) -> int | None:
@@ -353,25 +341,9 @@ def _outcome(snapshot: Snapshot, result: Any, dialect: str) -> AuditOutcome:
     )
 
 
-def _merged(earlier: AuditOutcome, later: AuditOutcome) -> AuditOutcome:
-    """One outcome for an audit that ran for two windows; the query shown is that of a failure, if there is one."""
-    return AuditOutcome(
-        audit=later.audit,
-        model=later.model,
-        layer=later.layer,
-        severity=later.severity,
-        failed_count=earlier.failed_count + later.failed_count,
-        query=later.query if later.failed_count or not earlier.failed_count else earlier.query,
-    )
-
-
 def open_project(settings: Settings, console: Console) -> Project:
-    """Loads the project, once no other process has its database file open.
-
-    Raises:
-        DatabaseInUseError: Another process has it open still after LOCK_TIMEOUT.
-        PipelineError: The project or the file can't be read.
-    """
+    """Loads the project, once no other process has its database file open; a DatabaseInUseError where one has it still
+    after LOCK_TIMEOUT, else a PipelineError where the project or the file can't be read."""
     return once_free(lambda: _load_project(settings, console), settings.lock_timeout, console)
 
 
@@ -402,15 +374,11 @@ def _file_that_is_no_yaml() -> str:
 
 def _not_loaded(said: str) -> PipelineError:
     """Why the project could not be loaded: in SQLMesh's own words, but for its advice on versions, which are pinned."""
-    versions = said.partition(" Please ")[0]
-    if "which is ahead of" in said:
-        return PipelineError(
-            f"SQLMesh's state was written by an older version: {versions}",
-            "Bring it up to date with `sqlmesh migrate`, then run again.",
-        )
-    if "which is behind" in said:
-        return PipelineError(
-            f"SQLMesh's state was written by a newer version: {versions}",
-            "Bring this folder up to date (`git pull`, `make setup`) and run again.",
-        )
+    for sign, version, remedy in (
+        ("which is ahead of", "an older", "Bring it up to date with `sqlmesh migrate`, then run again."),
+        ("which is behind", "a newer", "Bring this folder up to date (`git pull`, `make setup`) and run again."),
+    ):
+        if sign in said:
+            versions = said.partition(" Please ")[0]
+            return PipelineError(f"SQLMesh's state was written by {version} version: {versions}", remedy)
     return PipelineError(f"The SQLMesh project can't be loaded: {said}")

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from sqlmesh import Context
 from sqlmesh.core.snapshot import Snapshot
-from sqlmesh.core.snapshot.definition import SnapshotIdAndVersionLike, SnapshotIntervals
+from sqlmesh.core.snapshot.definition import SnapshotIdAndVersionLike, SnapshotIdLike
 from sqlmesh.utils.date import to_timestamp
 
 from scripts.clock import from_milliseconds, hour_of, utc_now
@@ -24,18 +24,15 @@ from scripts.warehouse import Warehouse
 _END_OF_TIME = to_timestamp("9999-01-01")
 
 
-def reopen(context: Context, since: datetime | None = None) -> None:
-    """Takes the windows from `since` on (None: all windows) off the record, in every environment.
+def reopen(context: Context, since: datetime | None = None, models: Collection[str] | None = None) -> None:
+    """Takes the windows from `since` on (None: all windows) off the record, in every environment and every version, of
+    these models (by SQLMesh's full names; None: of all).
 
     What is left is right to the millisecond; SQLMesh looks again at the whole of an hour of which a part is missing.
     Its own restatement ends at a whole second and leaves what was processed after it on record.
     """
-    _reopen(context, _known_versions(context), since)
-
-
-def reopen_all_of(context: Context, names: Collection[str]) -> None:
-    """Takes all windows of some models (by SQLMesh's full names) off the record, in every version of them."""
-    _reopen(context, [version for version in _known_versions(context) if version.name in names], None)
+    known = _known_versions(context)
+    _reopen(context, [version for version in known if models is None or version.name in models], since)
 
 
 def reopen_unproven(context: Context) -> None:
@@ -74,15 +71,18 @@ def close_finished_hours(context: Context, warehouse: Warehouse, execution_time:
     ran_until, finished_at, versions = last[0]
     hour = hour_of(ran_until)
     end = hour + timedelta(hours=1)
-    if execution_time < end or hour == ran_until or _loads_between(warehouse, ran_until, end):
+    loaded_since = f"loaded_at >= {timestamp_literal(ran_until)} AND loaded_at < {timestamp_literal(end)}"
+    if execution_time < end or hour == ran_until or warehouse.fetch(f"SELECT 1 FROM landing.load WHERE {loaded_since}"):
         return
     known = set(json.loads(versions))
+    processed = [(to_timestamp(hour), to_timestamp(end))]
+    only_these = {"intervals": processed, "dev_intervals": [], "pending_restatement_intervals": []}
     seen_whole = []
     for snapshot in prod_snapshots(context):
         unaltered = snapshot.last_altered_ts is None or from_milliseconds(snapshot.last_altered_ts) <= finished_at
         ends_with_run = snapshot.intervals and from_milliseconds(snapshot.intervals[-1][1]) == ran_until
-        if unaltered and ends_with_run and version_text(snapshot.name, snapshot.identifier) in known:
-            seen_whole.append(_window(snapshot, hour, end))
+        if unaltered and ends_with_run and _version_text(snapshot) in known:
+            seen_whole.append(snapshot.snapshot_intervals.copy(update=only_these))
     context.state_sync.add_snapshots_intervals(seen_whole)
 
 
@@ -99,12 +99,12 @@ def record_run(
 
 def model_versions(context: Context) -> str:
     """The exact versions of prod's models, as text."""
-    return json.dumps(sorted(version_text(s.name, s.identifier) for s in prod_versions(context)))
+    return json.dumps(sorted(map(_version_text, prod_versions(context))))
 
 
-def version_text(name: str, identifier: str) -> str:
+def _version_text(one: SnapshotIdLike) -> str:
     """A model's exact version, as `landing.run` keeps it."""
-    return f"{name} {identifier}"
+    return f"{one.name} {one.identifier}"
 
 
 def _known_versions(context: Context) -> list[SnapshotIdAndVersionLike]:
@@ -118,21 +118,10 @@ def _known_versions(context: Context) -> list[SnapshotIdAndVersionLike]:
 def _reopen(context: Context, versions: Iterable[SnapshotIdAndVersionLike], since: datetime | None) -> None:
     start = to_timestamp(since) if since else 0
     stored = context.state_sync.get_snapshots(versions).values()
-    recorded = [(snapshot, (start, _END_OF_TIME)) for snapshot in stored if _ends_after(snapshot, start)]
+    recorded = [(one, (start, _END_OF_TIME)) for one in stored if one.intervals and one.intervals[-1][1] > start]
     if recorded:
         # Without shared versions the windows of an earlier wording of the same model would stay.
         context.state_sync.remove_intervals(recorded, remove_shared_versions=True)
-
-
-def _window(snapshot: Snapshot, start: datetime, end: datetime) -> SnapshotIntervals:
-    assert snapshot.version
-    return SnapshotIntervals(
-        name=snapshot.name,
-        identifier=snapshot.identifier,
-        version=snapshot.version,
-        dev_version=snapshot.dev_version,
-        intervals=[(to_timestamp(start), to_timestamp(end))],
-    )
 
 
 def _right_until(snapshots: Collection[Snapshot]) -> datetime | None:
@@ -142,15 +131,3 @@ def _right_until(snapshots: Collection[Snapshot]) -> datetime | None:
     if not models or not all(one.intervals for one in models):
         return None
     return from_milliseconds(min(one.intervals[0][1] for one in models))
-
-
-def _ends_after(snapshot: Snapshot, start: int) -> bool:
-    return bool(snapshot.intervals) and snapshot.intervals[-1][1] > start
-
-
-def _loads_between(warehouse: Warehouse, start: datetime, end: datetime) -> int:
-    ((count,),) = warehouse.fetch(
-        f"SELECT COUNT(*) FROM landing.load "
-        f"WHERE loaded_at >= {timestamp_literal(start)} AND loaded_at < {timestamp_literal(end)}"
-    )
-    return int(count)

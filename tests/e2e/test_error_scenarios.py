@@ -106,7 +106,7 @@ def assert_heals(folder: Path, undisturbed: Undisturbed) -> None:
 
 MOMENTS = {
     "while_rows_are_landed": Moment("scripts.ingest.load:append_changes", after=True),
-    "between_ingest_and_models": Moment("scripts.project.transform:Project.close_finished_hours"),
+    "between_ingest_and_models": Moment("scripts.project.windows:close_finished_hours"),
     "between_the_merge_of_a_snapshot_and_its_record": Moment(
         "sqlmesh.core.state_sync.base:StateSync.add_interval", about='"snap_account"'
     ),

@@ -283,7 +283,7 @@ class TestPublishedTables:
             types = "SELECT column_type FROM (DESCRIBE snapshots.snap_account) WHERE column_name = 'customer_id'"
             assert current.job.warehouse.fetch(types) == [("INTEGER",)]
             assert select(current.rows("marts.customer_profile"), customer_id=7)[0]["customer_name"] == "Anna"
-            current.job.check_deploy(deploy=False, breaking=False)  # the next deploy is held to what stands now
+            current.job.project.check_deploy(deploy=False, breaking=False)  # the next deploy is held to what stands now
 
 
 def replace_in(path: Path, old: str, new: str) -> None:
