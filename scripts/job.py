@@ -298,7 +298,8 @@ def finish(record: RunRecord, ended: Job | None, folder: Path, error: BaseExcept
     Args:
         ended: None where the job could not be opened.
     """
-    from scripts.report.quality_report import build_report, print_report, write_report
+    from scripts.report.console import print_report
+    from scripts.report.quality_report import build_report, write_report
 
     record.status = "failed" if error else "succeeded"
     record.error = for_files(error) if error else None

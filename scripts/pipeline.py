@@ -226,7 +226,8 @@ def check() -> None:
 def report(latest: bool, full: bool) -> None:
     """Audit the models as they stand and write a quality report."""
     if latest:
-        from scripts.report.quality_report import latest_report, print_report
+        from scripts.report.console import print_report
+        from scripts.report.quality_report import latest_report
 
         print_report(latest_report(load_report_settings().folder), console)
         return

@@ -142,14 +142,14 @@ def _mart(warehouse: Warehouse, mart: str) -> Finding:
 
 
 def _quarantine(warehouse: Warehouse, feed: Feed) -> Finding:
-    now = quarantine_now(warehouse, feed.name)
+    now = quarantine_now(warehouse, feed)
     reasons = ", ".join(f"{wording.words(reason['reason'])} {reason['keys']:,}" for reason in now["reasons"])
     keys = wording.count(now["keys"], wording.words(feed.name))
     return Finding(f"quarantine {feed.name}", keys + (f": {reasons}" if reasons else ""))
 
 
 def _not_seen(warehouse: Warehouse, feed: Feed) -> Finding:
-    unseen = not_seen(warehouse, feed.name)
+    unseen = not_seen(warehouse, feed)
     keys = wording.count(unseen["count"], wording.words(feed.name))
     samples = wording.key_list(unseen["sample_keys"], unseen["count"])
     return Finding(f"not seen {feed.name}", f"{keys} {wording.NOT_SEEN}" + (f": {samples}" if samples else ""))
