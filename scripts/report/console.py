@@ -53,8 +53,8 @@ def _failed_tests(report: Report) -> Iterator[RenderableType]:
         is_blocking = test["severity"] == "error"
         mark = Text("blocking  ", style="bold red") if is_blocking else Text("warning   ", style="bold yellow")
         yield mark + Text(f"{test['test']} on {test['model']}: {test['message']}.")
-        for line in test["query"].strip().splitlines() if is_blocking else ():
-            yield Padding.indent(Text(line, style="dim"), 10)
+        if is_blocking:
+            yield from (Padding.indent(Text(line, style="dim"), 10) for line in test["query"].strip().splitlines())
 
 
 def _loads(report: Report, width: int) -> Iterator[RenderableType]:
@@ -74,8 +74,7 @@ def _loads(report: Report, width: int) -> Iterator[RenderableType]:
 
 
 def _counts(report: Report) -> list[str]:
-    marts = report["mart_rows"] or {}
-    passed = (
-        [f"{text.count(report['test_results']['passed'], 'test')} passed"] if report["test_results"]["total"] else []
-    )
-    return [f"{mart} {text.count(rows, 'row')}" for mart, rows in marts.items()] + passed
+    counts = [f"{mart} {text.count(rows, 'row')}" for mart, rows in (report["mart_rows"] or {}).items()]
+    if report["test_results"]["total"]:
+        counts.append(f"{text.count(report['test_results']['passed'], 'test')} passed")
+    return counts

@@ -65,7 +65,7 @@ def quarantine_now(warehouse: Warehouse, feed: Feed) -> Report:
     return {"keys": total["keys"], "rows": total["rows"], "reasons": reasons}
 
 
-def has_history(feed: Feed) -> bool:
+def has_snapshot(feed: Feed) -> bool:
     """Whether the project keeps a snapshot of a feed, by a model of its own or by one for all feeds."""
     models = PROJECT_ROOT / "models" / "snapshots"
     return any((models / f"snap_{name}.sql").exists() for name in (feed.name, "@feed"))

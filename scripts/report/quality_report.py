@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
@@ -18,7 +18,7 @@ from typing import Any
 
 from scripts.clock import utc_now
 from scripts.errors import PipelineError, for_files
-from scripts.feeds import FEEDS
+from scripts.feeds import FEEDS, Feed
 from scripts.files import write_atomically
 from scripts.report import figures
 from scripts.report.html import render_html
@@ -43,6 +43,7 @@ def build_report(record: RunRecord, warehouse: Warehouse | None) -> Report:
     finished_at = record.finished_at or utc_now()
     commit, dirty = _git_state()
     tests = _count_tests("total", record.audits)
+    layers = list(dict.fromkeys((*LAYERS, *sorted(audit.layer for audit in record.audits))))
     sections, problems = _sections(record, warehouse)
     warnings = warnings_of(record, sections)
     return {
@@ -64,9 +65,9 @@ def build_report(record: RunRecord, warehouse: Warehouse | None) -> Report:
         "execution_time": _iso(record.execution_time),
         "test_results": tests,
         "layer_summary": {
-            layer: _count_tests("tests", [audit for audit in record.audits if audit.layer == layer]) for layer in LAYERS
+            layer: _count_tests("tests", [audit for audit in record.audits if audit.layer == layer]) for layer in layers
         },
-        "failed_tests": _failed_tests(record.audits),
+        "failed_tests": _failed_tests(record.audits, layers),
         "loads": [asdict(load) | {"loaded_at": _iso(load.loaded_at)} for load in record.loads],
         **sections,
         "models": [
@@ -139,7 +140,7 @@ def _sections(record: RunRecord, warehouse: Warehouse | None) -> tuple[Report, d
     problems: dict[str, str] = {}
     unreachable = _unreachable(warehouse)
     loads = {load.loaded_at for load in record.loads}
-    with_history = [feed for feed in FEEDS if figures.has_history(feed)]
+    versioned = [feed for feed in FEEDS if figures.has_snapshot(feed)]
 
     def part(name: str, read: Callable[..., Report], *arguments: Any) -> Report | None:
         if unreachable:
@@ -151,15 +152,17 @@ def _sections(record: RunRecord, warehouse: Warehouse | None) -> tuple[Report, d
             problems[name] = f"Could not be read: {for_files(error).splitlines()[0]}"
             return None
 
-    older = "standing_on_older_version"
+    def by_feed(section: str, read: Callable[..., Report], feeds: Iterable[Feed]) -> Report:
+        return {feed.name: part(f"{section}.{feed.name}", read, feed) for feed in feeds}
+
     sections = {
         "rejects": part("rejects", figures.rejects, loads),
-        "quarantine": {f.name: part(f"quarantine.{f.name}", figures.quarantine_now, f) for f in FEEDS},
-        older: {f.name: part(f"{older}.{f.name}", figures.standing_on_older_version, f) for f in with_history},
+        "quarantine": by_feed("quarantine", figures.quarantine_now, FEEDS),
+        "standing_on_older_version": by_feed("standing_on_older_version", figures.standing_on_older_version, versioned),
         "held_back": part("held_back", figures.held_back),
-        "not_seen": {f.name: part(f"not_seen.{f.name}", figures.not_seen, f) for f in FEEDS},
+        "not_seen": by_feed("not_seen", figures.not_seen, FEEDS),
         "versions": {
-            f"snap_{f.name}": part(f"versions.snap_{f.name}", figures.versions, f, loads) for f in with_history
+            f"snap_{feed.name}": part(f"versions.snap_{feed.name}", figures.versions, feed, loads) for feed in versioned
         },
         "mart_rows": part("mart_rows", figures.mart_rows),
     }
@@ -187,10 +190,10 @@ def _count_tests(name_of_total: str, audits: list[AuditOutcome]) -> dict[str, in
     }
 
 
-def _failed_tests(audits: list[AuditOutcome]) -> list[Report]:
+def _failed_tests(audits: list[AuditOutcome], layers: list[str]) -> list[Report]:
     """What did not pass: the blocking audits first, each kind in the order of the layers."""
     failed = [audit for audit in audits if not audit.passed]
-    failed.sort(key=lambda audit: (audit.severity != "error", LAYERS.index(audit.layer), audit.model, audit.audit))
+    failed.sort(key=lambda audit: (audit.severity != "error", layers.index(audit.layer), audit.model, audit.audit))
     return [
         {
             "test": audit.audit,

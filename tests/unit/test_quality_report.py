@@ -567,19 +567,9 @@ class Page(HTMLParser):
 
 def another_feed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Declares a feed with a text key, and gives it the table of its judged rows."""
-    columns = [("currency_code", True), ("rate", False)]
     declared = tuple(
-        Column.model_validate(
-            {
-                "name": name,
-                "physicalName": name,
-                "logicalType": "string",
-                "description": name,
-                "required": True,
-                "primaryKey": is_key,
-            }
-        )
-        for name, is_key in columns
+        Column.model_construct(name=name, header=name, type="string", is_required=True, is_key=is_key)
+        for name, is_key in (("currency_code", True), ("rate", False))
     )
     monkeypatch.setattr(quality_report, "FEEDS", (*FEEDS, Feed("currency_rate", "rates.csv", declared)))
     lab.connection.execute(
