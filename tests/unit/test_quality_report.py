@@ -204,6 +204,13 @@ def test_report_has_the_structure_of_the_guide(lab: Lab) -> None:
     }
 
 
+def test_an_audit_of_a_layer_that_is_not_known_is_told_last(lab: Lab) -> None:
+    audits = [outcome("x", "attic.old", failed=1), outcome("x", "reference.rate_change", failed=1)]
+    report = build_report(run_record(audits=audits), lab.warehouse)
+    assert [test["model"] for test in report["failed_tests"]] == ["reference.rate_change", "attic.old"]
+    assert report["layer_summary"]["attic"] == {"tests": 1, "passed": 0, "failed": 1, "warnings": 0}
+
+
 def test_report_tells_the_run(lab: Lab) -> None:
     report = build_report(run_record(), lab.warehouse)
 
