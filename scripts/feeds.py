@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -150,7 +150,7 @@ class Feed:
     name: str
     file_name: str
     declared: tuple[Column, ...]
-    format: FileFormat
+    format: FileFormat = field(default_factory=FileFormat)
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -273,7 +273,7 @@ def _check(place: str, table: _Schema, stem: str) -> None:
             duckdb.execute("SELECT regexp_full_match('', $1)", [column.pattern or ""])
         except duckdb.Error as error:
             raise SettingsError(f"{place}: the pattern of {column.name}: {first_line(error)}") from None
-    reserved = Feed(table.name, table.file_name, (), written).change_log
+    reserved = Feed(table.name, table.file_name, ()).change_log
     names = [column.name for column in table.properties]
     headers = [column.header.casefold() for column in table.properties]
     words_of_sql = duckdb.sql(

@@ -17,7 +17,8 @@ from scripts.clock import FIRST_LOAD_AT, end_of_window, hour_of, utc_now
 from scripts.errors import BlockingAuditError, PipelineError, for_files
 from scripts.reconcile.agreement import refuse_disagreement, tiers_of
 from scripts.reconcile.landed_rows import check_ledger, reconcile
-from scripts.report.quality_report import build_report, print_report, write_report
+from scripts.report.console import print_report
+from scripts.report.quality_report import build_report, write_report
 from scripts.results import AuditOutcome, RunRecord, versions_by_name
 from scripts.settings import Allowed, ReportSettings, Settings, databricks_of, load_report_settings, load_settings
 from scripts.warehouse.open import once_free, open_warehouse
@@ -41,7 +42,7 @@ class Job:
         self.warehouse = self.project.warehouse
 
     def ingest(self, as_of: datetime | None, allowed: Allowed) -> None:
-        from scripts.ingest.guards import large_removals
+        from scripts.ingest.guards import ambiguous_amounts, large_removals
         from scripts.ingest.load import ingest
         from scripts.ingest.sample import SAMPLE, lay_out_sample
 
@@ -55,6 +56,7 @@ class Job:
                 # A plain `sqlmesh run` beside this may have passed the load by before it was committed.
                 reopen(loads[0].loaded_at)
             self.record.large_removals = large_removals(self.warehouse, loads, self.settings.warn_removed_share)
+            self.record.ambiguous_amounts = ambiguous_amounts(self.warehouse, loads)
         for load in loads:
             console.print(
                 f"    {load.file_name:<14}{load.rows_read_count:>12,} rows   {load.new_count:,} new · "

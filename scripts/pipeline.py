@@ -16,7 +16,8 @@ from rich.markup import escape
 
 from scripts.errors import EXIT_CODES, PipelineError, first_line
 from scripts.job import console, job, warn_of_others_tables
-from scripts.report.quality_report import latest_report, print_report
+from scripts.report.console import print_report
+from scripts.report.quality_report import latest_report
 from scripts.settings import PROJECT_ROOT, Allowed, load_report_settings, load_settings
 
 Command = Callable[..., None]

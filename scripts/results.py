@@ -45,12 +45,10 @@ class Removal:
 
 @dataclass(frozen=True)
 class AuditOutcome:
-    """Result of one audit of one model.
+    """Result of one audit of one model, `layer.model_name`, where the layer is one of `LAYERS`.
 
     Attributes:
         audit: Name of the audit, with its columns where it takes some: `not_null(customer_id, loaded_at)`.
-        model: `layer.model_name`.
-        layer: One of `LAYERS`.
         severity: `error` (blocking) or `warn`.
         failed_count: Rows that the audit's query returned; 0 = passed.
         query: The audit's SQL, as it ran; nothing where it passed.
@@ -74,6 +72,7 @@ class AmbiguousAmounts:
     are a thousand times as much. `column` is the name in the header."""
 
     feed: str
+    file_name: str
     column: str
     separator: str
     count: int
@@ -91,13 +90,8 @@ class ModelOutcome:
 
 @dataclass(frozen=True)
 class StatementOutcome:
-    """One statement on a warehouse that keeps a query history.
-
-    Attributes:
-        model: `layer.model_name` of the table that it names first, None for others.
-        query_id: Its id in the warehouse's query history.
-        sql: Its beginning.
-    """
+    """One statement, by its beginning, on a warehouse that has it in its query history by its id; `model` is
+    `layer.model_name` of the table that it names first, None for others."""
 
     model: str | None
     seconds: float

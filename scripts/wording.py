@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from pathlib import PurePath
 from typing import Any
 
 Report = dict[str, Any]
@@ -12,31 +11,22 @@ Report = dict[str, Any]
 # What the rows read of a file add up from, in the order shown; with the rejected lines they are all of its data lines.
 ROW_PARTS = ("new", "changed", "unchanged", "duplicate")
 LINE_PARTS = (*ROW_PARTS, "rejected")
-FEED_NOUNS = {"customer": ("customer", "customers"), "account": ("account", "accounts")}
 NOT_SEEN = "not seen in a file with unreadable lines"
-_BLANK_KEY = "(blank)"
 
 
 def headline(report: Report) -> str:
     """The verdict in a few words."""
     tests = report["test_results"]
-    if report["verdict"] == "failed":
-        if tests["failed"]:
-            return f"Failed: {count(tests['failed'], 'blocking test', 'blocking tests')} did not pass"
-        return "The run failed"
-    if report["verdict"] == "unfinished":
-        return "The run did not finish"
-    if report["verdict"] == "incomplete":
-        return f"Incomplete: {count(len(report['problems']), 'part', 'parts')} of this report could not be read"
-    if report["verdict"] == "passed_with_warnings":
-        return f"Passed with {count(len(warnings(report)) or tests['warnings'], 'warning', 'warnings')}"
-    return f"Passed: all {number(tests['total'])} tests" if tests["total"] else "Passed; no test ran"
-
-
-def warnings(report: Report) -> list[Report]:
-    """What the verdict warns of; a report written before there was this part has none."""
-    found: list[Report] = report.get("warnings", [])
-    return found
+    # A report written before it had warnings counts those of its tests.
+    warning_count = len(report.get("warnings", ())) or tests["warnings"]
+    failed = f"Failed: {count(tests['failed'], 'blocking test')} did not pass" if tests["failed"] else "The run failed"
+    return {
+        "failed": failed,
+        "unfinished": "The run did not finish",
+        "incomplete": f"Incomplete: {count(len(report['problems']), 'part')} of this report could not be read",
+        "passed_with_warnings": f"Passed with {count(warning_count, 'warning')}",
+        "passed": f"Passed: all {tests['total']:,} tests" if tests["total"] else "Passed; no test ran",
+    }[report["verdict"]]
 
 
 def summary(report: Report) -> str:
@@ -45,14 +35,12 @@ def summary(report: Report) -> str:
     if not loads:
         return "No new load came in with this run."
     sums = {part: sum(load[f"{part}_count"] for load in loads) for part in ("rows_read", "gone", *LINE_PARTS)}
-    kinds = ", ".join(f"{number(sums[part])} {part}" for part in ROW_PARTS if sums[part])
-    read = f"{count(sums['rows_read'], 'row', 'rows')} read from {count(len(loads), 'file', 'files')}"
-    sentence = [f"{read}: {kinds}" if kinds else read]
-    if sums["rejected"]:
-        sentence.append(f"{count(sums['rejected'], 'line', 'lines')} rejected")
-    if sums["gone"]:
-        sentence.append(f"{count(sums['gone'], 'key', 'keys')} gone")
-    return "; ".join(sentence) + "."
+    kinds = ", ".join(f"{sums[part]:,} {part}" for part in ROW_PARTS if sums[part])
+    sentence = f"{count(sums['rows_read'], 'row')} read from {count(len(loads), 'file')}"
+    sentence += f": {kinds}" if kinds else ""
+    sentence += f"; {count(sums['rejected'], 'line')} rejected" if sums["rejected"] else ""
+    sentence += f"; {count(sums['gone'], 'key')} gone" if sums["gone"] else ""
+    return f"{sentence}."
 
 
 def first_sentence(message: str) -> str:
@@ -60,14 +48,9 @@ def first_sentence(message: str) -> str:
     return re.split(r"(?<=[.!?])\s|\n", message.strip(), maxsplit=1)[0]
 
 
-def number(value: float | None) -> str:
-    """A count with thousands separators; a dash for none."""
-    return "–" if value is None else f"{value:,}"
-
-
-def count(value: int, one: str, many: str) -> str:
-    """A count with its noun."""
-    return f"{value:,} {one if value == 1 else many}"
+def count(value: int, one: str, many: str | None = None) -> str:
+    """A count with its noun, which takes an s for many where no other form is given."""
+    return f"{value:,} {one if value == 1 else many or f'{one}s'}"
 
 
 def seconds(value: float | None) -> str:
@@ -102,7 +85,7 @@ def moment(value: str | None, precise: bool = False) -> str:
 
 def key_text(key: str) -> str:
     """A sample key for the eye: a blank one is said."""
-    return key or _BLANK_KEY
+    return key or "(blank)"
 
 
 def key_list(samples: list[str], count: int) -> str:
@@ -130,11 +113,6 @@ def words(code: str) -> str:
     return code.replace("_", " ")
 
 
-def file_name(path: str) -> str:
-    """The last part of a path."""
-    return PurePath(path).name
-
-
 def commit(report: Report) -> str | None:
     """The commit, shortened, with a note where files differed from it."""
     if report["git_commit"] is None:
@@ -142,37 +120,7 @@ def commit(report: Report) -> str | None:
     return str(report["git_commit"])[:10] + (" + uncommitted changes" if report["git_dirty"] else "")
 
 
-def problem(report: Report, name: str) -> str:
-    """Why a section could not be filled."""
-    return str(report["problems"].get(name, "Not available."))
-
-
-def quarantined_keys(report: Report) -> int | None:
-    """Keys in quarantine now, both feeds; None where one is not known."""
-    feeds = report["quarantine"].values()
-    return None if any(feed is None for feed in feeds) else sum(feed["keys"] for feed in feeds)
-
-
-def older_count(report: Report) -> int | None:
-    """Keys that stand on an older version, both feeds; None where one is not known."""
-    feeds = report["standing_on_older_version"].values()
-    return None if any(feed is None for feed in feeds) else sum(feed["count"] for feed in feeds)
-
-
-def unseen_count(report: Report) -> int | None:
-    """Keys not seen in a file with unreadable lines, both feeds; None where one is not known."""
-    feeds = report["not_seen"].values()
-    return None if any(feed is None for feed in feeds) else sum(feed["count"] for feed in feeds)
-
-
-def version_changes(report: Report) -> tuple[int, int] | None:
-    """Versions opened and closed by the run, both snapshots; None where one is not known."""
-    snapshots = report["versions"].values()
-    if any(snapshot is None for snapshot in snapshots):
-        return None
-    return sum(s["opened"] for s in snapshots), sum(s["closed"] for s in snapshots)
-
-
-def any_known(section: dict[str, Any]) -> bool:
-    """Whether at least one part of a section could be filled."""
-    return any(part is not None for part in section.values())
+def total(section: dict[str, Any], figure: str) -> int | None:
+    """A figure of a section, summed over its feeds or snapshots; None where one of them could not be read."""
+    parts = section.values()
+    return None if None in parts else sum(part[figure] for part in parts)

@@ -65,7 +65,7 @@ def ambiguous_amounts(warehouse: Warehouse, loads: Iterable[FeedLoad]) -> list[A
                     f"SELECT COUNT(CASE WHEN {is_ambiguous} THEN 1 END) FROM landing.{feed.name} "
                     f"WHERE loaded_at = {moments[feed.name]}"
                 )
-                found.append(AmbiguousAmounts(feed.name, column.header, separator, int(count)))
+                found.append(AmbiguousAmounts(feed.name, feed.file_name, column.header, separator, int(count)))
     return [amounts for amounts in found if amounts.count]
 
 

@@ -118,7 +118,7 @@ def _landing(warehouse: Warehouse) -> Iterable[Finding]:
 
 def _models(warehouse: Warehouse) -> Iterable[Finding]:
     for feed in FEEDS:
-        now = quarantine_now(warehouse, feed.name)
+        now = quarantine_now(warehouse, feed)
         reasons = ", ".join(f"{wording.words(reason['reason'])} {reason['keys']:,}" for reason in now["reasons"])
         yield _of_keys("quarantine", feed, now["keys"], "", reasons)
     accounts = wording.count(held_back(warehouse)["count"], "valid account", "valid accounts")
@@ -127,13 +127,13 @@ def _models(warehouse: Warehouse) -> Iterable[Finding]:
         yield _mart(warehouse, mart)
     # Last: a database of before this table has it from its next run on.
     for feed in FEEDS:
-        unseen = not_seen(warehouse, feed.name)
+        unseen = not_seen(warehouse, feed)
         samples = wording.key_list(unseen["sample_keys"], unseen["count"])
         yield _of_keys("not seen", feed, unseen["count"], f" {wording.NOT_SEEN}", samples)
 
 
 def _of_keys(name: str, feed: Feed, number: int, said: str, details: str) -> Finding:
-    keys = wording.count(number, *wording.FEED_NOUNS[feed.name])
+    keys = wording.count(number, wording.words(feed.name))
     return Finding(f"{name} {feed.name}", f"{keys}{said}" + (f": {details}" if details else ""))
 
 

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -273,7 +273,7 @@ def _described_tiers(warehouse: Warehouse, summary: Path, tiers: Sequence[Tier])
     sums = [in_file.get(place, NOTHING) for place in range(len(tiers))]
     return [
         {
-            **{column: str(value) for column, value in asdict(tier).items()},
+            **{column: str(value) for column, value in tier._asdict().items()},
             "accounts": one.accounts,
             "balance_amount": str(one.balance_amount),
             "annual_interest_amount": str(one.interest_amount),

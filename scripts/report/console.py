@@ -2,125 +2,79 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Iterator
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from scripts import wording as text
+from scripts.wording import Report
 
-Report = dict[str, Any]
-
-_STYLES = {
-    "passed": "bold green",
-    "passed_with_warnings": "bold yellow",
-    "failed": "bold red",
-    "unfinished": "bold yellow",
-    "incomplete": "bold yellow",
-}
-_NARROW = 100  # columns under which bars and gaps shrink
+_STYLES = {"passed": "bold green", "failed": "bold red"}
+_NARROW = 100  # columns under which gaps shrink
 
 
 def print_report(report: Report, console: Console) -> None:
     """Prints the report. Values are printed as text: none is read as markup, no control character gets through."""
     report = text.printable(report)
-    console.print(Text(text.headline(report), style=_STYLES[report["verdict"]]))
+    console.print(Text(text.headline(report), style=_STYLES.get(report["verdict"], "bold yellow")))
     console.print(Text(text.summary(report)))
     for facts in _facts(report):
         console.print(Text(" · ".join(facts), style="dim"))
-    if report["error"]:
-        _title(console, "What went wrong")
-        for line in report["error"].splitlines():
-            _line(console, Text(line, style="red"))
-    if text.warnings(report):
-        _title(console, "Warnings")
-        for warning in text.warnings(report):
-            _line(console, Text(warning["message"], style="yellow"))
-    if report["problems"]:
-        _title(console, "Parts of this report are missing")
-        for sentence in dict.fromkeys(report["problems"].values()):
-            _line(console, Text(sentence, style="yellow"))
-    _failed_tests(report, console)
-    _loads(report, console)
-    _counts(report, console)
+    for title, lines in (
+        ("What went wrong", _styled("red", (report["error"] or "").splitlines())),
+        ("Warnings", _styled("yellow", (warning["message"] for warning in report.get("warnings", ())))),
+        ("Parts of this report are missing", _styled("yellow", dict.fromkeys(report["problems"].values()))),
+        ("Tests that did not pass", _failed_tests(report)),
+        ("What came in", _loads(report, console.width)),
+    ):
+        if indented := [Padding.indent(line, 2) for line in lines]:
+            console.print(Text(f"\n{title}", style="bold"), *indented)
+    if counts := _counts(report):
+        console.print(Text("\n" + " · ".join(counts)))
 
 
-def _facts(report: Report) -> tuple[list[str], list[str]]:
+def _facts(report: Report) -> Iterator[list[str]]:
+    load = f"load {text.moment(report['loaded_at'], precise=True)}" if report["loaded_at"] else "no load"
     commit = text.commit(report)
-    return (
-        [
-            f"load {text.moment(report['loaded_at'], precise=True)}" if report["loaded_at"] else "no load",
-            report["environment"],
-            report["gateway"],
-            *([f"commit {commit}"] if commit else []),
-        ],
-        [
-            f"finished {text.moment(report['finished_at'])} after {text.seconds(report['seconds'])}",
-            f"run {report['run_id']}",
-        ],
-    )
+    yield [load, report["environment"], report["gateway"], *([f"commit {commit}"] if commit else [])]
+    finished = f"finished {text.moment(report['finished_at'])} after {text.seconds(report['seconds'])}"
+    yield [finished, f"run {report['run_id']}"]
 
 
-def _failed_tests(report: Report, console: Console) -> None:
-    if report["failed_tests"]:
-        _title(console, "Tests that did not pass")
-    for failed_test in report["failed_tests"]:
-        blocking = failed_test["severity"] == "error"
-        mark = Text("blocking  " if blocking else "warning   ", style="bold red" if blocking else "bold yellow")
-        _line(console, mark + Text(f"{failed_test['test']} on {failed_test['model']}: {failed_test['message']}."))
-        if blocking:
-            for line in failed_test["query"].strip().splitlines():
-                _line(console, Text(line, style="dim"), indent=12)
+def _styled(style: str, lines: Iterable[str]) -> list[RenderableType]:
+    return [Text(line, style=style) for line in lines]
 
 
-def _loads(report: Report, console: Console) -> None:
+def _failed_tests(report: Report) -> Iterator[RenderableType]:
+    for test in report["failed_tests"]:
+        is_blocking = test["severity"] == "error"
+        mark = Text("blocking  ", style="bold red") if is_blocking else Text("warning   ", style="bold yellow")
+        yield mark + Text(f"{test['test']} on {test['model']}: {test['message']}.")
+        if is_blocking:
+            yield from (Padding.indent(Text(line, style="dim"), 10) for line in test["query"].strip().splitlines())
+
+
+def _loads(report: Report, width: int) -> Iterator[RenderableType]:
     if report["loads"]:
-        _title(console, "What came in")
-        parts = (*text.LINE_PARTS, "gone")
-        table = _table("file", "<", *(cell for part in ("rows", *parts) for cell in (part, ">")))
-        table.padding = (0, 1 if console.width < _NARROW else 2, 0, 0)
+        table = Table(box=None, pad_edge=False, padding=(0, 1 if width < _NARROW else 2, 0, 0), header_style="dim")
+        table.add_column("file", no_wrap=True)
+        for name in ("rows", *text.LINE_PARTS, "gone"):
+            table.add_column(name, justify="right", no_wrap=True)
         for load in report["loads"]:
-            counts = (Text(text.number(load[f"{part}_count"])) for part in parts)
-            table.add_row(load["file_name"], text.number(load["rows_read_count"]), *map(_dim_zero, counts))
-        _line(console, table)
-    for entry in (report["rejects"] or {"reasons": []})["reasons"]:
-        _line(console, _reason(entry["reason"], entry["count"], "line", entry["sample_lines"]))
+            counts = [load[f"{part}_count"] for part in (*text.LINE_PARTS, "gone")]
+            cells = (Text(f"{count:,}", style="" if count else "dim") for count in counts)
+            table.add_row(load["file_name"], f"{load['rows_read_count']:,}", *cells)
+        yield table
+    for entry in report["rejects"]["reasons"] if report["rejects"] else ():
+        line = Text(f"{text.words(entry['reason'])}: {text.count(entry['count'], 'line')}  ")
+        yield line.append(text.key_list(entry["sample_lines"], entry["count"]), style="dim")
 
 
-def _counts(report: Report, console: Console) -> None:
-    counts = [f"{mart} {text.count(rows, 'row', 'rows')}" for mart, rows in (report["mart_rows"] or {}).items()]
+def _counts(report: Report) -> list[str]:
+    counts = [f"{mart} {text.count(rows, 'row')}" for mart, rows in (report["mart_rows"] or {}).items()]
     if report["test_results"]["total"]:
-        counts.append(f"{text.count(report['test_results']['passed'], 'test', 'tests')} passed")
-    if counts:
-        console.print()
-        console.print(Text(" · ".join(counts)))
-
-
-def _table(*columns: str) -> Table:
-    """A table without lines; columns as name, justification, name, justification …"""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for name, side in zip(columns[::2], columns[1::2], strict=True):
-        table.add_column(name, justify="right" if side == ">" else "left", no_wrap=True)
-    return table
-
-
-def _reason(code: str, count: int, noun: str, samples: list[str]) -> Text:
-    line = Text(f"{text.words(code)}: {text.count(count, noun, noun + 's')}  ")
-    return line.append(text.key_list(samples, count), style="dim")
-
-
-def _dim_zero(cell: Text) -> Text:
-    if cell.plain == "0":
-        cell.stylize("dim")
-    return cell
-
-
-def _title(console: Console, title: str) -> None:
-    console.print()
-    console.print(Text(title, style="bold"))
-
-
-def _line(console: Console, content: Text | Table, indent: int = 2) -> None:
-    console.print(Padding(content, (0, 0, 0, indent), expand=False))
+        counts.append(f"{text.count(report['test_results']['passed'], 'test')} passed")
+    return counts

@@ -7,79 +7,84 @@ be filled is null, and `problems` says why. `write_report` writes it as JSON and
 from __future__ import annotations
 
 import json
-import re
 import subprocess
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from scripts.clock import utc_now
 from scripts.errors import PipelineError, for_files
-from scripts.feeds import FEEDS
+from scripts.feeds import FEEDS, Feed
 from scripts.files import write_atomically
-from scripts.report import console as report_console
-from scripts.report import figures as sql
-from scripts.report import html as report_html
+from scripts.report import figures
+from scripts.report.html import render_html
 from scripts.report.verdict import verdict, warnings_of
-from scripts.results import LAYERS, AuditOutcome, FeedLoad, RunRecord
+from scripts.results import LAYERS, AuditOutcome, RunRecord
+from scripts.settings import PROJECT_ROOT
 from scripts.warehouse import Warehouse
+from scripts.wording import Report, count
 
-SCHEMA_VERSION = 1
-_PROJECT = Path(__file__).resolve().parents[2]
-_GIT_SECONDS = 10
-_NAME = re.compile(r"quality_report_\d{8}T\d{6}_\d{6}Z\.json")
-_FEEDS = tuple(feed.name for feed in FEEDS)
-
-Report = dict[str, Any]
+_NAMES = f"quality_report_{'[0-9]' * 8}T{'[0-9]' * 6}_{'[0-9]' * 6}Z.json"
+# What an audit finds, one and many, by the audit's name.
+_FOUND = {
+    "unique_values": ("duplicate value",),
+    "unique_combination_of_columns": ("duplicate combination",),
+    "not_null": ("missing value",),
+    "accepted_values": ("value that is not accepted", "values that are not accepted"),
+}
 
 
 def build_report(record: RunRecord, warehouse: Warehouse | None) -> Report:
     """The report as plain data, ready for JSON. Times are ISO 8601 in UTC. Never raises because of the warehouse."""
-    started_at, finished_at = _naive(record.started_at), _naive(record.finished_at or datetime.now(UTC))
+    finished_at = record.finished_at or utc_now()
     commit, dirty = _git_state()
-    counts = _count_tests(record.audits)
-    sections = _sections(record, warehouse)
+    tests = _count_tests("total", record.audits)
+    layers = list(dict.fromkeys((*LAYERS, *sorted(audit.layer for audit in record.audits))))
+    sections, problems = _sections(record, warehouse)
     warnings = warnings_of(record, sections)
-    report: Report = {
-        "schema_version": SCHEMA_VERSION,
+    return {
+        "schema_version": 1,
         "timestamp": _iso(finished_at),
         "environment": record.environment,
         "run_id": record.run_id,
         "status": record.status,
-        "verdict": verdict(record.status, counts["failed"], warnings, is_whole=not sections["problems"]),
+        "verdict": verdict(record.status, tests["failed"], warnings, is_whole=not problems),
         "error": record.error,
         "warnings": warnings,
         "gateway": record.gateway,
         "git_commit": commit,
         "git_dirty": dirty,
-        "started_at": _iso(started_at),
+        "started_at": _iso(record.started_at),
         "finished_at": _iso(finished_at),
-        "seconds": round((finished_at - started_at).total_seconds(), 3),
+        "seconds": round((finished_at - record.started_at).total_seconds(), 3),
         "loaded_at": _iso(record.loaded_at),
         "execution_time": _iso(record.execution_time),
-        "test_results": {"total": counts["tests"], **{name: counts[name] for name in ("passed", "failed", "warnings")}},
-        "layer_summary": _layer_summary(record.audits),
-        "failed_tests": _failed_tests(record.audits),
-        "loads": [_load(load) for load in record.loads],
+        "test_results": tests,
+        "layer_summary": {
+            layer: _count_tests("tests", [audit for audit in record.audits if audit.layer == layer]) for layer in layers
+        },
+        "failed_tests": _failed_tests(record.audits, layers),
+        "loads": [asdict(load) | {"loaded_at": _iso(load.loaded_at)} for load in record.loads],
+        **sections,
+        "models": [
+            {"model": m.model, "layer": m.layer, "seconds": round(m.seconds, 3), "rows": m.row_count}
+            for m in record.models
+        ],
+        "step_seconds": {step: round(seconds, 3) for step, seconds in record.step_seconds.items()},
+        "statements": [
+            asdict(statement) | {"seconds": round(statement.seconds, 3)}
+            for statement in sorted(record.statements, key=lambda statement: -statement.seconds)
+        ],
+        "exports": [
+            {"path": e.path, "rows": e.row_count, "bytes": e.byte_count, "sha256": e.sha256, "written": e.written}
+            for e in record.exports
+        ],
+        "problems": problems,
     }
-    report |= sections
-    report["models"] = [
-        {"model": m.model, "layer": m.layer, "seconds": round(m.seconds, 3), "rows": m.row_count} for m in record.models
-    ]
-    report["step_seconds"] = {step: round(seconds, 3) for step, seconds in record.step_seconds.items()}
-    report["statements"] = [
-        {"model": s.model, "seconds": round(s.seconds, 3), "query_id": s.query_id, "sql": s.sql}
-        for s in sorted(record.statements, key=lambda s: -s.seconds)
-    ]
-    report["exports"] = [
-        {"path": e.path, "rows": e.row_count, "bytes": e.byte_count, "sha256": e.sha256, "written": e.written}
-        for e in record.exports
-    ]
-    report["problems"] = report.pop("problems")
-    return report
 
 
 def write_report(report: Report, folder: str | Path) -> Path:
@@ -91,9 +96,9 @@ def write_report(report: Report, folder: str | Path) -> Path:
         PipelineError: The folder can't be written.
     """
     moment = datetime.fromisoformat(report["timestamp"])
-    path = Path(folder) / f"quality_report_{moment:%Y%m%dT%H%M%S}_{moment.microsecond:06d}Z.json"
+    path = Path(folder) / f"quality_report_{moment:%Y%m%dT%H%M%S_%f}Z.json"
     content = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-    page = report_html.render_html(report)
+    page = render_html(report)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for leftover in path.parent.glob(".quality_report_*.tmp-*"):
@@ -111,9 +116,7 @@ def write_report(report: Report, folder: str | Path) -> Path:
 
 def latest_report_path(folder: str | Path) -> Path | None:
     """Path of the newest report's JSON file, None where there is none."""
-    path = Path(folder)
-    names = sorted(entry.name for entry in path.iterdir() if _NAME.fullmatch(entry.name)) if path.is_dir() else []
-    return path / names[-1] if names else None
+    return max(Path(folder).glob(_NAMES), default=None)
 
 
 def latest_report(folder: str | Path) -> Report:
@@ -132,72 +135,65 @@ def latest_report(folder: str | Path) -> Report:
     return report
 
 
-def print_report(report: Report, console: Console) -> None:
-    """Prints a report in a compact form that fits the console's width."""
-    report_console.print_report(report, console)
-
-
-def _sections(record: RunRecord, warehouse: Warehouse | None) -> Report:
-    """The parts that come from the tables, null where they could not be read, and `problems`: a sentence for each."""
+def _sections(record: RunRecord, warehouse: Warehouse | None) -> tuple[Report, dict[str, str]]:
+    """The parts that come from the tables, null where they could not be read, and of each such part a sentence."""
     problems: dict[str, str] = {}
-    unreachable = "There was no connection to the warehouse." if warehouse is None else _reach(warehouse)
-    loads = {_naive(load.loaded_at) for load in record.loads}
+    unreachable = _unreachable(warehouse)
+    loads = {load.loaded_at for load in record.loads}
+    versioned = [feed for feed in FEEDS if figures.has_snapshot(feed)]
 
     def part(name: str, read: Callable[..., Report], *arguments: Any) -> Report | None:
-        if warehouse is None or unreachable:
-            problems[name] = unreachable or ""
+        if unreachable:
+            problems[name] = unreachable
             return None
         try:
             return read(warehouse, *arguments)
         except Exception as error:
-            problems[name] = f"Could not be read: {_first_line_for_files(error)}"
+            problems[name] = f"Could not be read: {for_files(error).splitlines()[0]}"
             return None
 
-    older = "standing_on_older_version"
-    return {
-        "rejects": part("rejects", sql.rejects, loads),
-        "quarantine": {feed: part(f"quarantine.{feed}", sql.quarantine_now, feed) for feed in _FEEDS},
-        older: {feed: part(f"{older}.{feed}", sql.standing_on_older_version, feed) for feed in _FEEDS},
-        "held_back": part("held_back", sql.held_back),
-        "not_seen": {feed: part(f"not_seen.{feed}", sql.not_seen, feed) for feed in _FEEDS},
-        "versions": {f"snap_{f}": part(f"versions.snap_{f}", sql.versions, f, loads) for f in _FEEDS},
-        "mart_rows": part("mart_rows", sql.mart_rows),
-        "problems": problems,
+    def by_feed(section: str, read: Callable[..., Report], feeds: Iterable[Feed]) -> Report:
+        return {feed.name: part(f"{section}.{feed.name}", read, feed) for feed in feeds}
+
+    sections = {
+        "rejects": part("rejects", figures.rejects, loads),
+        "quarantine": by_feed("quarantine", figures.quarantine_now, FEEDS),
+        "standing_on_older_version": by_feed("standing_on_older_version", figures.standing_on_older_version, versioned),
+        "held_back": part("held_back", figures.held_back),
+        "not_seen": by_feed("not_seen", figures.not_seen, FEEDS),
+        "versions": {
+            f"snap_{feed.name}": part(f"versions.snap_{feed.name}", figures.versions, feed, loads) for feed in versioned
+        },
+        "mart_rows": part("mart_rows", figures.mart_rows),
     }
+    return sections, problems
 
 
-def _reach(warehouse: Warehouse) -> str | None:
+def _unreachable(warehouse: Warehouse | None) -> str | None:
     """None where the warehouse answers; else a sentence. Asked once, so that a dead one costs one wait, not ten."""
+    if warehouse is None:
+        return "There was no connection to the warehouse."
     try:
         warehouse.fetch("SELECT 1")
     except Exception as error:
-        return f"The warehouse could not be reached: {_first_line_for_files(error)}"
+        return f"The warehouse could not be reached: {for_files(error).splitlines()[0]}"
     return None
 
 
-def _first_line_for_files(error: Exception) -> str:
-    return for_files(error).splitlines()[0]
-
-
-def _count_tests(audits: list[AuditOutcome]) -> dict[str, int]:
-    failed = sum(not audit.passed and audit.severity == "error" for audit in audits)
-    warnings = sum(not audit.passed and audit.severity != "error" for audit in audits)
+def _count_tests(name_of_total: str, audits: list[AuditOutcome]) -> dict[str, int]:
+    not_passed = Counter(audit.severity for audit in audits if not audit.passed)
     return {
-        "tests": len(audits),
-        "passed": len(audits) - failed - warnings,
-        "failed": failed,
-        "warnings": warnings,
+        name_of_total: len(audits),
+        "passed": len(audits) - not_passed.total(),
+        "failed": not_passed["error"],
+        "warnings": not_passed["warn"],
     }
 
 
-def _layer_summary(audits: list[AuditOutcome]) -> dict[str, dict[str, int]]:
-    others = sorted({audit.layer for audit in audits} - set(LAYERS))
-    return {layer: _count_tests([audit for audit in audits if audit.layer == layer]) for layer in (*LAYERS, *others)}
-
-
-def _failed_tests(audits: list[AuditOutcome]) -> list[Report]:
+def _failed_tests(audits: list[AuditOutcome], layers: list[str]) -> list[Report]:
+    """What did not pass: the blocking audits first, each kind in the order of the layers."""
     failed = [audit for audit in audits if not audit.passed]
-    failed.sort(key=lambda audit: (audit.severity != "error", _place(audit.layer), audit.model, audit.audit))
+    failed.sort(key=lambda audit: (audit.severity != "error", layers.index(audit.layer), audit.model, audit.audit))
     return [
         {
             "test": audit.audit,
@@ -212,43 +208,23 @@ def _failed_tests(audits: list[AuditOutcome]) -> list[Report]:
 
 
 def _message(audit: AuditOutcome) -> str:
-    one = audit.failed_count == 1
-    found = {
-        "unique_values": "duplicate value" if one else "duplicate values",
-        "unique_combination_of_columns": "duplicate combination" if one else "duplicate combinations",
-        "not_null": "missing value" if one else "missing values",
-        "accepted_values": "value that is not accepted" if one else "values that are not accepted",
-    }.get(audit.audit.partition("(")[0], "row that breaks the rule" if one else "rows that break the rule")
-    return f"Found {audit.failed_count:,} {found}"
-
-
-def _place(layer: str) -> int:
-    return LAYERS.index(layer) if layer in LAYERS else len(LAYERS)
-
-
-def _load(load: FeedLoad) -> Report:
-    return asdict(load) | {"loaded_at": _iso(load.loaded_at)}
+    found = _FOUND.get(audit.audit.partition("(")[0], ("row that breaks the rule", "rows that break the rule"))
+    return f"Found {count(audit.failed_count, *found)}"
 
 
 def _git_state() -> tuple[str | None, bool | None]:
     """Commit of the project and whether its files differ from it; (None, None) outside a repository of its own."""
-    try:
+    with suppress(OSError, ValueError, subprocess.SubprocessError):
         top, commit = _git("rev-parse", "--show-toplevel", "HEAD").splitlines()
-        if Path(top).resolve() != _PROJECT:
-            return None, None
-        return commit, bool(_git("--no-optional-locks", "status", "--porcelain").strip())
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return None, None
+        if Path(top).resolve() == PROJECT_ROOT:
+            return commit, bool(_git("--no-optional-locks", "status", "--porcelain").strip())
+    return None, None
 
 
 def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(_PROJECT), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=_GIT_SECONDS).stdout
-
-
-def _naive(moment: datetime) -> datetime:
-    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+    command = ["git", "-C", str(PROJECT_ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
 
 
 def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else _naive(moment).isoformat(timespec="microseconds") + "Z"
+    return None if moment is None else f"{moment.isoformat(timespec='microseconds')}Z"

@@ -5,19 +5,17 @@ thing. It stays a warning until it is solved, whatever this run loaded: the same
 Every state is one in which the marts are not what the newest files say: keys in quarantine, keys that stand on an older
 version because of it, valid accounts that are held back, keys that were not seen.
 
-An event is over with the load that it belongs to, and its sentence says so: that many keys were removed. So is what an
-audit that does not block finds: it looks at the window of the run.
+An event is over with the load that it belongs to, and its sentence says so: that many keys were removed, or that many
+amounts can be read in two ways. So is what an audit that does not block finds: it looks at the window of the run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from scripts import wording as text
-from scripts.results import AuditOutcome, Removal, RunRecord
-
-Report = dict[str, Any]
+from scripts.results import AmbiguousAmounts, AuditOutcome, Removal, RunRecord
+from scripts.wording import Report
 
 
 def verdict(status: str, failed_count: int, warnings: list[Report], *, is_whole: bool) -> str:
@@ -35,49 +33,49 @@ def warnings_of(record: RunRecord, sections: Report) -> list[Report]:
     """The states, then the events, each with a sentence."""
     return [
         *_states(sections),
-        *(_warning("removed", "event", removal.gone_count, _removed(removal)) for removal in record.large_removals),
-        *(
-            _warning(audit.audit, "event", audit.failed_count, _found(audit))
-            for audit in record.audits
-            if not audit.passed and audit.severity != "error"
-        ),
+        *map(_removed, record.large_removals),
+        *map(_ambiguous, record.ambiguous_amounts),
+        *(_found(audit) for audit in record.audits if not audit.passed and audit.severity != "error"),
     ]
 
 
 def _states(sections: Report) -> Iterable[Report]:
-    older = "standing_on_older_version"
-    for name, sentence, counts in (
-        ("quarantine", "in quarantine: the newest row breaks a rule", _by_feed(sections["quarantine"], "keys")),
-        (older, "on an older version: the newest row is in quarantine", _by_feed(sections[older], "count")),
-        ("held_back", "held back: the customer is unknown or gone", _held_back(sections["held_back"])),
-        ("not_seen", text.NOT_SEEN, _by_feed(sections["not_seen"], "count")),
+    for name, figure, sentence in (
+        ("quarantine", "keys", "in quarantine: the newest row breaks a rule"),
+        ("standing_on_older_version", "count", "on an older version: the newest row is in quarantine"),
+        ("held_back", "count", "held back: the customer is unknown or gone"),
+        ("not_seen", "count", text.NOT_SEEN),
     ):
+        by_feed = {"account": sections[name]} if name == "held_back" else sections[name]
+        counts = {feed: part[figure] for feed, part in by_feed.items() if part and part[figure]}
         if counts:
-            who = " and ".join(text.count(count, *text.FEED_NOUNS[feed]) for feed, count in counts.items())
+            who = " and ".join(text.count(count, text.words(feed)) for feed, count in counts.items())
             yield _warning(name, "state", sum(counts.values()), f"{who} {sentence}.")
 
 
-def _by_feed(section: Report, count: str) -> dict[str, int]:
-    """Feeds with a count, of those that could be read."""
-    return {feed: content[count] for feed, content in section.items() if content and content[count]}
-
-
-def _held_back(section: Report | None) -> dict[str, int]:
-    return {"account": section["count"]} if section and section["count"] else {}
-
-
-def _removed(removal: Removal) -> str:
-    keys = text.count(removal.known_key_count, *text.FEED_NOUNS[removal.feed])
+def _removed(removal: Removal) -> Report:
+    keys = text.count(removal.known_key_count, text.words(removal.feed))
     share = removal.gone_count / removal.known_key_count
-    return (
+    sentence = (
         f"This load removed {removal.gone_count:,} of the {keys} known before ({share:.1%}; more than "
         f"{removal.warn_share:.1%} is a warning)."
     )
+    return _warning("removed", "event", removal.gone_count, sentence)
 
 
-def _found(audit: AuditOutcome) -> str:
-    rows = text.count(audit.failed_count, "row", "rows")
-    return f"{audit.audit} on {audit.model} found {rows} in the window of this run."
+def _ambiguous(amounts: AmbiguousAmounts) -> Report:
+    sentence = (
+        f"{text.count(amounts.count, 'amount')} of {amounts.column} in {amounts.file_name} "
+        f"{'has' if amounts.count == 1 else 'have'} exactly three decimals: if {amounts.separator!r} separates thousands "
+        f"there, say so in feeds/{amounts.feed}.yaml; if they are meant, declare threeDecimals there."
+    )
+    return _warning("three_decimals", "event", amounts.count, sentence)
+
+
+def _found(audit: AuditOutcome) -> Report:
+    rows = text.count(audit.failed_count, "row")
+    sentence = f"{audit.audit} on {audit.model} found {rows} in the window of this run."
+    return _warning(audit.audit, "event", audit.failed_count, sentence)
 
 
 def _warning(name: str, kind: str, count: int, sentence: str) -> Report:

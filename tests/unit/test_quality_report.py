@@ -18,9 +18,11 @@ from rich.console import Console
 
 from scripts import wording as text
 from scripts.errors import PipelineError
+from scripts.feeds import FEEDS, Column, Feed
 from scripts.report import figures, quality_report
+from scripts.report.console import print_report
 from scripts.report.html import render_html
-from scripts.report.quality_report import build_report, latest_report, latest_report_path, print_report, write_report
+from scripts.report.quality_report import build_report, latest_report, latest_report_path, write_report
 from scripts.results import AuditOutcome, ExportedFile, FeedLoad, ModelOutcome, Removal, RunRecord
 from scripts.warehouse.duckdb import DuckDBWarehouse
 
@@ -46,20 +48,15 @@ TABLES = """
       ('2024-01-15', '["\\"c\\".\\"marts\\".\\"dropped_since\\" 1"]'),
       ('2024-01-16', '["\\"c\\".\\"marts\\".\\"account_summary\\" 2", "\\"c\\".\\"marts\\".\\"customer_profile\\" 3",
         "\\"c\\".\\"staging\\".\\"stg_account\\" 4"]');
-    CREATE TABLE staging.stg_customer (
-      customer_id BIGINT, customer_name VARCHAR, has_loan_flag BOOLEAN, is_deleted_flag BOOLEAN, loaded_at TIMESTAMP
+    CREATE TABLE staging.judged_customer (
+      loaded_at TIMESTAMP, is_deleted_flag BOOLEAN, customer_key VARCHAR, received_customer_id VARCHAR,
+      received_customer_name VARCHAR, received_has_loan VARCHAR, customer_id BIGINT, customer_name VARCHAR,
+      has_loan_flag BOOLEAN, reasons VARCHAR
     );
-    CREATE TABLE staging.stg_account (
-      account_id VARCHAR, customer_id BIGINT, balance_amount DECIMAL(18,2), account_type VARCHAR,
-      is_deleted_flag BOOLEAN, loaded_at TIMESTAMP
-    );
-    CREATE TABLE staging.quarantine_customer (
-      customer_key VARCHAR, customer_id VARCHAR, customer_name VARCHAR, has_loan VARCHAR, is_deleted_flag BOOLEAN,
-      reasons VARCHAR, loaded_at TIMESTAMP
-    );
-    CREATE TABLE staging.quarantine_account (
-      account_key VARCHAR, account_id VARCHAR, customer_id VARCHAR, balance VARCHAR, account_type VARCHAR,
-      is_deleted_flag BOOLEAN, reasons VARCHAR, loaded_at TIMESTAMP
+    CREATE TABLE staging.judged_account (
+      loaded_at TIMESTAMP, is_deleted_flag BOOLEAN, account_key VARCHAR, received_account_id VARCHAR,
+      received_customer_id VARCHAR, received_balance VARCHAR, received_account_type VARCHAR, customer_id BIGINT,
+      balance_amount DECIMAL(18,2), account_type VARCHAR, reasons VARCHAR
     );
     CREATE TABLE snapshots.snap_customer (
       customer_id BIGINT, customer_name VARCHAR, has_loan_flag BOOLEAN, is_deleted_flag BOOLEAN, loaded_at TIMESTAMP,
@@ -83,31 +80,25 @@ class Lab:
         self.warehouse = DuckDBWarehouse(self.connection)
 
     def staged_customer(self, key: int, at: datetime, deleted: bool = False) -> None:
-        values = [key, None if deleted else NAME, None if deleted else True, deleted, at]
-        self.connection.execute("INSERT INTO staging.stg_customer VALUES (?, ?, ?, ?, ?)", values)
+        received = [None] * 3 if deleted else [str(key), NAME, "yes"]
+        typed = [key, None, None] if deleted else [key, NAME, True]
+        self.judged("customer", at, deleted, str(key), *received, *typed, "")
 
     def staged_account(self, key: str, at: datetime, deleted: bool = False) -> None:
-        values = [
-            key,
-            None if deleted else 1,
-            None if deleted else BALANCE,
-            None if deleted else "savings",
-            deleted,
-            at,
-        ]
-        self.connection.execute("INSERT INTO staging.stg_account VALUES (?, ?, ?, ?, ?, ?)", values)
+        received = [None] * 4 if deleted else [key, "1", BALANCE, "savings"]
+        typed = [None] * 3 if deleted else [1, BALANCE, "savings"]
+        self.judged("account", at, deleted, key, *received, *typed, "")
 
     def bad_customer(self, key: str, at: datetime, reasons: str, deleted: bool = False) -> None:
-        self.connection.execute(
-            "INSERT INTO staging.quarantine_customer VALUES (?, ?, ?, 'yes', ?, ?, ?)",
-            [key, key, NAME, deleted, reasons, at],
-        )
+        typed = [int(key) if key.isdigit() else None, NAME, True]
+        self.judged("customer", at, deleted, key, key, NAME, "yes", *typed, reasons)
 
     def bad_account(self, key: str | None, at: datetime, reasons: str, deleted: bool = False) -> None:
-        self.connection.execute(
-            "INSERT INTO staging.quarantine_account VALUES (?, ?, '1', ?, 'savings', ?, ?, ?)",
-            [key, key, BALANCE, deleted, reasons, at],
-        )
+        self.judged("account", at, deleted, key, key, "1", BALANCE, "savings", 1, BALANCE, "savings", reasons)
+
+    def judged(self, feed: str, *values: Any) -> None:
+        places = ", ".join("?" * len(values))
+        self.connection.execute(f"INSERT INTO staging.judged_{feed} VALUES ({places})", values)
 
     def customer_version(self, key: int, start: datetime, end: datetime | None = None) -> None:
         self.connection.execute(
@@ -213,6 +204,13 @@ def test_report_has_the_structure_of_the_guide(lab: Lab) -> None:
     }
 
 
+def test_an_audit_of_a_layer_that_is_not_known_is_told_last(lab: Lab) -> None:
+    audits = [outcome("x", "attic.old", failed=1), outcome("x", "reference.rate_change", failed=1)]
+    report = build_report(run_record(audits=audits), lab.warehouse)
+    assert [test["model"] for test in report["failed_tests"]] == ["reference.rate_change", "attic.old"]
+    assert report["layer_summary"]["attic"] == {"tests": 1, "passed": 0, "failed": 1, "warnings": 0}
+
+
 def test_report_tells_the_run(lab: Lab) -> None:
     report = build_report(run_record(), lab.warehouse)
 
@@ -262,10 +260,10 @@ def test_a_state_warns_as_often_as_its_part_of_the_report_counts(lab: Lab) -> No
     for loads in (run_record().loads, []):  # whatever the run loaded
         report = build_report(run_record(loads=loads), lab.warehouse)
         assert {warning["name"]: (warning["kind"], warning["count"]) for warning in report["warnings"]} == {
-            "quarantine": ("state", text.quarantined_keys(report)),
-            "standing_on_older_version": ("state", text.older_count(report)),
+            "quarantine": ("state", text.total(report["quarantine"], "keys")),
+            "standing_on_older_version": ("state", text.total(report["standing_on_older_version"], "count")),
             "held_back": ("state", report["held_back"]["count"]),
-            "not_seen": ("state", text.unseen_count(report)),
+            "not_seen": ("state", text.total(report["not_seen"], "count")),
         }
         assert report["warnings"][0]["message"].startswith("1 customer and 3 accounts in quarantine")
         assert text.headline(report) == "Passed with 4 warnings"
@@ -574,6 +572,59 @@ class Page(HTMLParser):
         self.text += f"{data} "
 
 
+def another_feed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Declares a feed with a text key, and gives it the table of its judged rows."""
+    declared = tuple(
+        Column.model_construct(name=name, header=name, type="string", is_required=True, is_key=is_key)
+        for name, is_key in (("currency_code", True), ("rate", False))
+    )
+    monkeypatch.setattr(quality_report, "FEEDS", (*FEEDS, Feed("currency_rate", "rates.csv", declared)))
+    lab.connection.execute(
+        "CREATE TABLE staging.judged_currency_rate (loaded_at TIMESTAMP, is_deleted_flag BOOLEAN, "
+        "currency_rate_key VARCHAR, currency_code VARCHAR, reasons VARCHAR)"
+    )
+    for key, reasons in (("USD", ""), ("EUR", "rate_missing"), ("CHF", "rate_missing")):
+        lab.judged("currency_rate", LOAD_1, False, key, key, reasons)
+    lab.judged("currency_rate", LOAD_2, False, "CHF", "CHF", "")
+
+
+def test_a_feed_without_a_snapshot_has_the_other_parts(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    another_feed(lab, monkeypatch)
+    report = build_report(run_record(), lab.warehouse)
+    assert report["problems"] == {}
+    assert set(report["quarantine"]) == set(report["not_seen"]) == {"customer", "account", "currency_rate"}
+    assert reasons_of(report["quarantine"]["currency_rate"]) == {"rate_missing": (1, 1, ["EUR"])}
+    assert set(report["standing_on_older_version"]) == {"customer", "account"}
+    assert set(report["versions"]) == {"snap_customer", "snap_account"}
+    page = Page(render_html(report)).text
+    for output in (page, printed(report, 80)):
+        assert "1 currency rate in quarantine: the newest row breaks a rule." in output
+    assert "currency rates" in page
+
+
+@pytest.mark.parametrize("model", ["snap_currency_rate.sql", "snap_@feed.sql"])
+def test_a_snapshot_with_a_text_key_is_told_as_any_other(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: str
+) -> None:
+    another_feed(lab, monkeypatch)
+    models = tmp_path / "models" / "snapshots"
+    models.mkdir(parents=True)
+    (models / model).touch()
+    monkeypatch.setattr(figures, "PROJECT_ROOT", tmp_path)
+    lab.connection.execute(
+        "CREATE TABLE snapshots.snap_currency_rate AS SELECT * FROM (VALUES ('USD', TIMESTAMP '2024-01-14 02:00:00', "
+        "NULL::TIMESTAMP), ('EUR', TIMESTAMP '2024-01-14 02:00:00', NULL)) "
+        "AS version(currency_code, valid_from_at, valid_to_at)"
+    )
+    report = build_report(run_record(), lab.warehouse)
+    assert report["problems"] == {}
+    assert report["standing_on_older_version"]["currency_rate"] == {"count": 1, "sample_keys": ["EUR"]}
+    assert (report["versions"]["snap_currency_rate"]["keys"], report["versions"]["snap_currency_rate"]["current"]) == (
+        2,
+        2,
+    )
+
+
 def hostile_report(lab: Lab) -> dict[str, Any]:
     lab.bad_account(HOSTILE.replace(" ", ""), LOAD_2, "balance_missing")
     audits = [AuditOutcome(HOSTILE, HOSTILE, "marts", "error", 1, HOSTILE)]
@@ -709,7 +760,7 @@ def test_commit_is_that_of_the_project(tmp_path: Path, monkeypatch: pytest.Monke
         command = ["git", "-C", str(tmp_path), *identity, *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
-    monkeypatch.setattr(quality_report, "_PROJECT", tmp_path.resolve())
+    monkeypatch.setattr(quality_report, "PROJECT_ROOT", tmp_path.resolve())
     git("init")
     (tmp_path / "file").write_text("1")
     git("add", "file")
@@ -723,7 +774,7 @@ def test_commit_is_that_of_the_project(tmp_path: Path, monkeypatch: pytest.Monke
 
     # A project unpacked inside a repository of something else has no commit of its own.
     (tmp_path / "inner").mkdir()
-    monkeypatch.setattr(quality_report, "_PROJECT", tmp_path.resolve() / "inner")
+    monkeypatch.setattr(quality_report, "PROJECT_ROOT", tmp_path.resolve() / "inner")
     report = build_report(failed_record(), None)
     assert (report["git_commit"], report["git_dirty"]) == (None, None)
 
