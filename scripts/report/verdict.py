@@ -66,8 +66,8 @@ def _removed(removal: Removal) -> Report:
 def _ambiguous(amounts: AmbiguousAmounts) -> Report:
     sentence = (
         f"{text.count(amounts.count, 'amount')} of {amounts.column} in {amounts.file_name} "
-        f"{'has' if amounts.count == 1 else 'have'} exactly three decimals: if {amounts.separator!r} separates thousands "
-        f"there, say so in feeds/{amounts.feed}.yaml; if they are meant, declare threeDecimals there."
+        f"{'has' if amounts.count == 1 else 'have'} exactly three decimals. Declare in feeds/{amounts.feed}.yaml that "
+        f"{amounts.separator!r} separates thousands, or by threeDecimals that they are meant."
     )
     return _warning("three_decimals", "event", amounts.count, sentence)
 
