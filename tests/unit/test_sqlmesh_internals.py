@@ -171,6 +171,7 @@ class TestCategories:
         assert list(inspect.signature(sqlmesh_internals._categorize_snapshot).parameters) == [
             *("self", "snapshot", "forward_only", "dag", "indirectly_modified")
         ]
+        assert "_is_dev" in PlanBuilder.__init__.__code__.co_names, "PlanBuilder no longer tells plans of branches."
 
 
 class TestVersions:
