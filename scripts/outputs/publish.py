@@ -9,6 +9,7 @@ from typing import NoReturn
 from scripts.errors import PipelineError, SettingsError
 from scripts.outputs.marts import Mart
 from scripts.settings import DatabricksSettings, Settings, databricks_of
+from scripts.sql import text_literal
 from scripts.warehouse import Warehouse
 from scripts.warehouse.databricks import DatabricksWarehouse
 
@@ -28,10 +29,10 @@ def check_target(
         SettingsError: A table of a mart's name is not ours (`replace`: it may be somebody else's), or is nothing that
             could be replaced in one step.
     """
-    names = ", ".join(f"'{mart.name}'" for mart in marts)
+    names = ", ".join(text_literal(mart.name) for mart in marts)
     stored = target.fetch(
         "SELECT table_name, table_type FROM information_schema.tables "
-        f"WHERE table_schema = '{databricks.schema.lower()}' AND table_name IN ({names})"
+        f"WHERE table_schema = {text_literal(databricks.schema.lower())} AND table_name IN ({names})"
     )
     kinds = dict(stored)
     for mart in marts:

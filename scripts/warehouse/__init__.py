@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, Protocol
 
 import duckdb
 
+from scripts.sql import text_literal
+
 # Holds the scratch tables of the load under way on a warehouse without temporary ones, and is there only as long.
 SCRATCH_SCHEMA = "landing_scratch"
 
@@ -53,7 +55,7 @@ class Readable(ABC):
         return {f"{schema}.{name}".lower(): definition or "" for schema, name, definition in rows}
 
     def _described(self, view: str, column: str, schemas: Collection[str]) -> list[tuple[Any, ...]]:
-        names = ", ".join(f"'{name}'" for name in sorted(schemas))
+        names = ", ".join(map(text_literal, sorted(schemas)))
         # Unity Catalog describes one catalog; DuckDB all that are attached.
         only = "table_catalog = CURRENT_DATABASE()" if self.gateway == "duckdb" else "TRUE"
         return self.fetch(

@@ -20,6 +20,7 @@ from databricks.sql.exc import Error as DatabricksError
 from scripts.clock import utc_now
 from scripts.errors import PipelineError, first_line
 from scripts.settings import DatabricksSettings
+from scripts.sql import text_literal
 from scripts.warehouse import SCRATCH_SCHEMA, LoadArea, Warehouse
 from scripts.warehouse.lease import is_held, lease
 from scripts.warehouse.reachable import reach_host, try_token
@@ -192,7 +193,7 @@ class DatabricksLoadArea(LoadArea):
         """Sends rows as Parquet files to a folder of the volume; returns the name by which SQL reads it."""
         local = self._folder / table
         options = f"FORMAT parquet, COMPRESSION zstd, FILE_SIZE_BYTES '{PART_BYTES}'"
-        self._local.execute(f"COPY {table} TO '{local}' ({options})")
+        self._local.execute(f"COPY {table} TO {text_literal(local)} ({options})")
         folder = f"{self.root}/{self.name}/{table}"
         for part in sorted(local.iterdir()):
             self._warehouse.execute_native(f"PUT '{part}' INTO '{folder}/{part.name}' OVERWRITE")
