@@ -7,6 +7,8 @@ The CSV is made from the finished Parquet file, so the two cannot differ.
 A file is written under a temporary name beside its target, flushed to disk and renamed. All temporary files are
 complete before the first rename, and the manifest is renamed last. A run killed between two renames leaves files whose
 sha256 is not the manifest's (`check_outputs` finds them); the next export completes the set.
+
+Files that stand as they were left, and hold the mart's rows, are not made again: size, time and rows tell.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ def export_marts(
 ) -> list[ExportedFile]:
     """Brings the files under `output_path` to the marts' present rows and returns them, manifest not counted.
 
-    A file that already holds exactly these bytes is left alone, and so is the manifest when it describes these files:
+    A file that already holds exactly these rows is left alone, and so is the manifest when it describes these files:
     it then keeps naming the load since which they stand. Otherwise it names the newest load, not later than
     `reflects.loaded_at`, that changed anything: a re-sent feed is no news.
 
@@ -77,14 +79,20 @@ def export_marts(
         folder.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(folder, marts)
         try:
+            standing = {mart.name: _standing(warehouse, mart, folder) for mart in marts}
             # The next mart is read while the files of the one before are finished.
             with ThreadPoolExecutor(1) as finisher:
-                finishing = [
-                    finisher.submit(_finish_drafts, mart, folder, token, _draft_parquet(warehouse, mart, folder, token))
+                finishing = {
+                    mart.name: finisher.submit(
+                        _finish_drafts, mart, folder, token, _draft_parquet(warehouse, mart, folder, token)
+                    )
                     for mart in marts
-                ]
-                entries = [entry for finished in finishing for entry in finished.result()]
-            tiers = _described_tiers(warehouse, _draft_path(folder, f"{_SUMMED}.parquet", token), reflects.tiers)
+                    if not standing[mart.name]
+                }
+                entries = [e for mart in marts for e in standing[mart.name] or finishing[mart.name].result()]
+            summary = f"{_SUMMED}.parquet"
+            in_file = folder / summary if standing.get(_SUMMED) else _draft_path(folder, summary, token)
+            tiers = _described_tiers(warehouse, in_file, reflects.tiers)
             loaded_at = _last_change(warehouse, reflects.loaded_at)
             exported = [_publish(folder, entry, token) for entry in entries]
             sync_folder(folder)
@@ -100,7 +108,7 @@ def check_outputs(output_path: str | Path) -> list[str]:
     folder = Path(output_path)
     manifest = folder / MANIFEST_NAME
     try:
-        entries = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+        entries = _manifest(folder)["files"]
     except FileNotFoundError:
         return [f"{manifest} does not exist: run the export."]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -119,7 +127,7 @@ def outdated(warehouse: Warehouse, output_path: str | Path, models: Mapping[str,
     """Compares what the manifest under `output_path` stands for with the marts, and with the exact versions of prod's
     models, by name; returns the first difference as a sentence, if there is one."""
     try:
-        reflects = json.loads((Path(output_path) / MANIFEST_NAME).read_text(encoding="utf-8"))["reflects"]
+        reflects = _manifest(Path(output_path))["reflects"]
         described, made_by = reflects["tiers"], reflects["models"]
     except (OSError, ValueError, KeyError, TypeError):
         return []  # a matter for check_outputs, or written before manifests said so
@@ -135,6 +143,46 @@ def outdated(warehouse: Warehouse, output_path: str | Path, models: Mapping[str,
         return ["The files hold other accounts, balances or interest than the marts."]
     changed = sorted(name for name in {*made_by, *models} if made_by.get(name) != models.get(name))
     return [f"The files were made by other versions of {', '.join(changed)}."] if changed else []
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(Path(folder, MANIFEST_NAME).read_text(encoding="utf-8"))
+    return content
+
+
+def _standing(warehouse: Warehouse, mart: Mart, folder: Path) -> list[Entry]:
+    """What the manifest says of a mart's files, where they are as it found them and hold the mart's rows; else nothing.
+
+    Whether somebody put other bytes of the same size there, and an older time, is for `check_outputs` to find out.
+    """
+    columns = [{"name": column, "type": type_} for column, type_ in mart.columns]
+    try:
+        described_at = Path(folder, MANIFEST_NAME).stat().st_mtime_ns
+        files = {entry["name"]: entry for entry in _manifest(folder)["files"]}
+        entries = [files[name] for name in _file_names(mart)]
+        found = [Path(folder, name).stat() for name in _file_names(mart)]
+        are_as_left = all(
+            (file.st_size, mart.key, columns) == (entry["bytes"], entry["sorted_by"], entry["columns"])
+            and file.st_mtime_ns <= described_at
+            for file, entry in zip(found, entries, strict=True)
+        )
+        return entries if are_as_left and _has_rows_of(warehouse, mart, folder) else []
+    except (OSError, ValueError, KeyError, TypeError, duckdb.Error):
+        return []
+
+
+def _has_rows_of(warehouse: Warehouse, mart: Mart, folder: Path) -> bool:
+    """Whether a mart's Parquet file has its rows: as many, as late ones, and of all the same sum of 64-bit hashes."""
+    path = Path(folder, f"{mart.name}.parquet")
+    names = ", ".join(name for name, _ in mart.columns)
+    figures = ", ".join(["COUNT(*)", *(f"MAX({name})" for name, type_ in mart.columns if type_ == "TIMESTAMP")])
+    hashes = f"sum(hash({', '.join(f'CAST({name} AS {type_})' for name, type_ in mart.columns)}))"
+    with duckdb.connect(":memory:") as local:
+        in_file = local.sql(f"FROM read_parquet({path_literal(path)})")
+        if in_file.aggregate(figures).fetchall() != warehouse.fetch(f"SELECT {figures} FROM {mart.table}"):
+            return False
+        in_mart = warehouse.relation(f"SELECT {names} FROM {mart.table}")
+        return in_file.aggregate(hashes).fetchall() == in_mart.aggregate(hashes).fetchall()
 
 
 def _draft_parquet(warehouse: Warehouse, mart: Mart, folder: Path, token: str) -> int:
@@ -249,9 +297,11 @@ def _csv_text(name: str, type_: str) -> str:
 
 
 def _publish(folder: Path, entry: Entry, token: str) -> ExportedFile:
-    target, changed = Path(folder, entry["name"]), not _is_there(folder, entry)
+    target = Path(folder, entry["name"])
+    draft = _draft_path(folder, target.name, token)
+    changed = draft.exists() and not _is_there(folder, entry)
     if changed:
-        _draft_path(folder, target.name, token).replace(target)
+        draft.replace(target)
     return ExportedFile(str(target), entry["rows"], entry["bytes"], entry["sha256"], written=changed)
 
 

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +22,9 @@ import pytest
 
 from scripts import files
 from scripts.errors import PipelineError
+from scripts.outputs import export
 from scripts.outputs.export import MANIFEST_NAME, Reflects, check_outputs, export_marts
+from scripts.outputs.marts import Mart
 from scripts.warehouse.duckdb import DuckDBWarehouse
 from tests.marts import MART_FILES, MARTS, OUTPUTS
 
@@ -190,6 +193,57 @@ def test_second_export_touches_nothing(tmp_path: Path) -> None:
     assert [file.written for file in exported] == [False] * 4
     after = {path: (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ino) for path in tmp_path.iterdir()}
     assert after == before
+
+
+def test_marts_whose_rows_their_files_hold_are_not_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse = warehouse_with(ROWS)
+    first = export_marts(warehouse, MARTS, tmp_path, REFLECTS)
+    warehouse.execute("UPDATE marts.customer_profile SET customer_name = 'O''Hare' WHERE customer_id = 9")
+    written: list[str] = []
+    write_csv = export._write_csv
+
+    def write(mart: Mart, *paths: Path) -> None:
+        written.append(mart.name)
+        write_csv(mart, *paths)
+
+    monkeypatch.setattr(export, "_write_csv", write)
+    second = export_marts(warehouse, MARTS, tmp_path, REFLECTS)
+    assert written == ["customer_profile"]
+    assert [file.written for file in second] == [False, False, True, True]
+    assert second[:2] == [replace(file, written=False) for file in first[:2]]
+    assert check_outputs(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE marts.customer_profile SET has_loan_flag = NOT has_loan_flag WHERE customer_id = 9",
+        "UPDATE marts.customer_profile SET customer_name = NULL WHERE customer_id = 9",
+        "UPDATE marts.customer_profile SET customer_id = 19 - customer_id",
+        "UPDATE marts.account_summary SET original_balance_amount = 20000.01 WHERE account_id = 'A2'",
+        "DELETE FROM marts.account_summary WHERE account_id = 'A10'",
+        "INSERT INTO marts.account_summary FROM marts.account_summary WHERE account_id = 'A10'",
+    ],
+)
+def test_any_other_row_is_written(tmp_path: Path, change: str) -> None:
+    warehouse = warehouse_with(ROWS)
+    export_marts(warehouse, MARTS, tmp_path / "changed", REFLECTS)
+    warehouse.execute(change)
+    for folder in ("changed", "anew"):
+        export_marts(warehouse, MARTS, tmp_path / folder, REFLECTS)
+    assert contents(tmp_path / "changed") == contents(tmp_path / "anew")
+
+
+def test_a_file_that_somebody_changed_is_written_again(tmp_path: Path) -> None:
+    warehouse = warehouse_with(ROWS)
+    export_marts(warehouse, MARTS, tmp_path, REFLECTS)
+    before = contents(tmp_path)
+    spoilt = tmp_path / "account_summary.csv"
+    spoilt.write_bytes(spoilt.read_bytes().replace(b"20000.00", b"90000.00"))
+    export_marts(warehouse, MARTS, tmp_path, REFLECTS)
+    assert contents(tmp_path) == before
 
 
 def test_load_that_changes_no_mart_row_changes_no_byte(tmp_path: Path) -> None:
