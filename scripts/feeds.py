@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -124,33 +124,15 @@ class Column(BaseModel):
         return self.type_options.pattern
 
 
-class _Schema(BaseModel):
+class Feed(BaseModel):
+    """One CSV extract, as its contract declares it; `declared` are its columns, in the order sent."""
+
+    model_config = ConfigDict(frozen=True)
+
     name: _Name
     file_name: str = Field(alias="physicalName", min_length=1)
-    properties: tuple[Column, ...] = Field(min_length=1)
+    declared: tuple[Column, ...] = Field(alias="properties", min_length=1)
     format: Annotated[FileFormat, BeforeValidator(_by_name)] = Field(alias="customProperties", default=FileFormat())
-
-
-class _Contract(BaseModel):
-    kind: Literal["DataContract"]
-    tables: tuple[_Schema] = Field(alias="schema")
-
-
-@dataclass(frozen=True)
-class Feed:
-    """One CSV extract.
-
-    Attributes:
-        name: Name of the feed; also of its change log (`landing.<name>`).
-        file_name: File in the inputs folder.
-        declared: Its columns, in the order sent.
-        format: How the file is written.
-    """
-
-    name: str
-    file_name: str
-    declared: tuple[Column, ...]
-    format: FileFormat
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -178,11 +160,8 @@ class Feed:
         return tuple(column.name for column in self.declared if column.type == "number")
 
     def reading(self, encoding: str) -> str:
-        """How a file is read: the encoding, and what the contract says of it that is not as usual.
-
-        Args:
-            encoding: Of feeds that declare none.
-        """
+        """How a file is read: the encoding (`encoding` where none is declared), and what the contract says of it that is
+        not as usual."""
         said = self.format.model_dump(by_alias=True, exclude_defaults=True)
         encoding = said.pop("encoding", encoding)
         for column in self.declared:
@@ -222,12 +201,14 @@ class Feed:
         }
 
 
-def read_feeds(folder: Path) -> tuple[Feed, ...]:
-    """The feeds that a folder declares, in the order of their files' names.
+class _Contract(BaseModel):
+    kind: Literal["DataContract"]
+    feeds: tuple[Feed] = Field(alias="schema")
 
-    Raises:
-        SettingsError: A contract can't be read, or does not fit itself or another.
-    """
+
+def read_feeds(folder: Path) -> tuple[Feed, ...]:
+    """The feeds that a folder declares, in the order of their files' names. Raises SettingsError for a contract that
+    can't be read, or does not fit itself or another."""
     feeds = tuple(sorted(map(_read_contract, sorted(folder.glob("*.yaml"))), key=lambda feed: feed.file_name))
     if not feeds:
         raise SettingsError(f"{folder} declares no feed.")
@@ -240,52 +221,44 @@ def read_feeds(folder: Path) -> tuple[Feed, ...]:
 def _read_contract(path: Path) -> Feed:
     place = f"feeds/{path.name}"
     try:
-        contract = _Contract.model_validate(YAML(typ="safe").load(path))
+        (feed,) = _Contract.model_validate(YAML(typ="safe").load(path)).feeds
     except ValidationError as error:
-        raise SettingsError("\n".join(f"{place}: {_breach(one)}" for one in error.errors())) from None
+        breaches = [f"{place}: {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        raise SettingsError("\n".join(breaches)) from None
     except YAMLError as error:
         raise SettingsError(f"{place} is no YAML: {error}") from None
-    (table,) = contract.tables
-    _check(place, table, path.stem)
-    return Feed(table.name, table.file_name, table.properties, table.format)
+    if feed.name != path.stem:
+        raise SettingsError(f"{place} declares the feed {feed.name}: name the file {feed.name}.yaml.")
+    for fault in _faults(feed):
+        raise SettingsError(f"{place}: {fault}")
+    return feed
 
 
-def _breach(error: Any) -> str:
-    return f"{'.'.join(map(str, error['loc']))}: {error['msg']}"
-
-
-def _check(place: str, table: _Schema, stem: str) -> None:
-    keys = [column for column in table.properties if column.is_key]
-    if table.name != stem:
-        raise SettingsError(f"{place} declares the feed {table.name}: name the file {table.name}.yaml.")
-    if len(keys) != 1 or not keys[0].is_required:
-        raise SettingsError(f"{place}: one column is the primaryKey, and that one is required.")
-    written = table.format
-    control = written.control_record
+def _faults(feed: Feed) -> Iterator[str]:
+    """What of a contract does not fit the rest of it, or an engine."""
+    if [column.is_required for column in feed.declared if column.is_key] != [True]:
+        yield "one column is the primaryKey, and that one is required."
+    control = feed.format.control_record
     if control and (control.sum is None) != (control.sum_of is None):
-        raise SettingsError(f"{place}: a controlRecord has sum and sumOf, or neither.")
-    if control and control.sum_of and control.sum_of not in [c.name for c in table.properties if c.type == "number"]:
-        raise SettingsError(f"{place}: the controlRecord's sumOf, {control.sum_of}, is no column of type number.")
-    if written.decimal_separator == written.thousands_separator:
-        raise SettingsError(f"{place}: decimalSeparator and thousandsSeparator are both {written.decimal_separator}.")
-    for column in table.properties:
+        yield "a controlRecord has sum and sumOf, or neither."
+    if control and control.sum_of and control.sum_of not in feed.amounts:
+        yield f"the controlRecord's sumOf, {control.sum_of}, is no column of type number."
+    if feed.format.decimal_separator == feed.format.thousands_separator:
+        yield f"decimalSeparator and thousandsSeparator are both {feed.format.decimal_separator}."
+    for column in feed.declared:
         try:
             duckdb.execute("SELECT regexp_full_match('', $1)", [column.pattern or ""])
         except duckdb.Error as error:
-            raise SettingsError(f"{place}: the pattern of {column.name}: {first_line(error)}") from None
-    reserved = Feed(table.name, table.file_name, (), written).change_log
-    names = [column.name for column in table.properties]
-    headers = [column.header.casefold() for column in table.properties]
-    words_of_sql = duckdb.sql(
-        "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'"
-    ).fetchall()
-    for name in names:
-        if (name,) in words_of_sql:
-            raise SettingsError(f"{place}: {name} is a word of SQL: give the column another name.")
-        if names.count(name) > 1 or name in reserved:
-            raise SettingsError(f"{place}: there is another column {name}.")
-    if len(set(headers)) < len(headers):
-        raise SettingsError(f"{place}: two columns have the same name in the header.")
+            yield f"the pattern of {column.name}: {first_line(error)}"
+    words = duckdb.sql("SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'").fetchall()
+    names = Counter([*feed.model_copy(update={"declared": ()}).change_log, *feed.columns])
+    for name in feed.columns:
+        if (name,) in words:
+            yield f"{name} is a word of SQL: give the column another name."
+        if names[name] > 1:
+            yield f"there is another column {name}."
+    if len(set(map(str.casefold, feed.header))) < len(feed.header):
+        yield "two columns have the same name in the header."
 
 
 FEEDS = read_feeds(FOLDER)
