@@ -14,6 +14,7 @@ from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS, Feed
 from scripts.ingest.change_capture import CapturedChanges, ChangeCounts
 from scripts.ingest.outlook import Outlook
 from scripts.results import AmbiguousAmounts, FeedLoad, Removal
+from scripts.settings import Settings
 from scripts.sql import timestamp_literal
 from scripts.warehouse import Warehouse
 from scripts.wording import words
@@ -54,13 +55,13 @@ def ambiguous_amounts(warehouse: Warehouse, loads: Iterable[FeedLoad]) -> list[A
     moments = {load.feed: timestamp_literal(load.loaded_at) for load in loads if load.new_count + load.changed_count}
     found = []
     for feed in FEEDS:
+        separator = feed.format.decimal_separator
         for column in feed.declared:
             if feed.name in moments and column.type == "number" and not column.options.three_decimals:
-                text = exp.column(column.name)
-                form = of_form(plain_amount(text, *feed.format.separators), "[+-]?[0-9]+[.][0-9]{3}")
+                amount = plain_amount(exp.column(column.name), *feed.format.separators)
+                form = of_form(amount, "[+-]?[0-9]+[.][0-9]{3}").sql(dialect="duckdb")
                 # The second condition says it all, and takes five times as long.
-                separator = feed.format.decimal_separator
-                is_ambiguous = f"{column.name} LIKE '%{separator}___%' AND {form.sql(dialect='duckdb')}"
+                is_ambiguous = f"{column.name} LIKE '%{separator}___%' AND {form}"
                 ((count,),) = warehouse.fetch(
                     f"SELECT COUNT(CASE WHEN {is_ambiguous} THEN 1 END) FROM landing.{feed.name} "
                     f"WHERE loaded_at = {moments[feed.name]}"
@@ -88,27 +89,28 @@ def refuse_emptied_column(
             )
 
 
-def refuse_mass_quarantine(outlook: Outlook, feed: Feed, path: Path, max_share: float) -> None:
+def refuse_mass_quarantine(outlook: Outlook, feed: Feed, settings: Settings) -> None:
     """Refuses a file of whose new and changed rows too many break one and the same rule.
 
     A fault on the sender's side makes many rows break one rule. A row or two against each of the rules is the ordinary
     dirt of a small file, and what the quarantine is for.
     """
     rows, reasons = outlook.reasons(feed)
-    worst = max(reasons.values(), default=0)
+    worst, max_share = max(reasons.values(), default=0), settings.max_quarantined_share
     if _are_too_many(worst, rows, max_share):
         raise FeedRefusedError(
-            f"{path}: {worst:,} of the {rows:,} new and changed rows ({worst / rows:.0%}; at most {max_share:.0%} may) "
-            f"would be quarantined for one reason. All reasons: {_counted(reasons)}. {_REMEDY}"
+            f"{settings.input_path / feed.file_name}: {worst:,} of the {rows:,} new and changed rows "
+            f"({worst / rows:.0%}; at most {max_share:.0%} may) would be quarantined for one reason. All reasons: "
+            f"{_counted(reasons)}. {_REMEDY}"
         )
 
 
-def refuse_lost_rows(outlook: Outlook, inputs: Path, max_share: float) -> None:
+def refuse_lost_rows(outlook: Outlook, settings: Settings) -> None:
     """Refuses a load that would leave too many accounts without a known customer, or a mart without too many rows.
 
     Accounts that leave the feed do not count: what may leave is for the guard on removals to say.
     """
-    effect = outlook.effect()
+    effect, inputs, max_share = outlook.effect(), settings.input_path, settings.max_quarantined_share
     held_back, accounts = effect.held_back.total(), effect.account_count
     if _are_too_many(held_back, accounts, max_share):
         raise FeedRefusedError(
@@ -117,12 +119,12 @@ def refuse_lost_rows(outlook: Outlook, inputs: Path, max_share: float) -> None:
             f"{_counted(effect.held_back)}. {CUSTOMER.file_name} and {ACCOUNT.file_name} do not fit together. {_REMEDY}"
         )
     for mart, lost in effect.mart_lost.items():
-        rows = effect.mart_count[mart]
-        if _are_too_many(lost.total(), rows, max_share):
+        gone, rows = lost.total(), effect.mart_count[mart]
+        if _are_too_many(gone, rows, max_share):
             raise FeedRefusedError(
-                f"{inputs}: marts.{mart} would lose {lost.total():,} of its {rows:,} rows "
-                f"({lost.total() / rows:.0%}; at most {max_share:.0%} may) by this load, though the accounts are still "
-                f"in the feed: {_counted(lost)}. {_REMEDY}"
+                f"{inputs}: marts.{mart} would lose {gone:,} of its {rows:,} rows ({gone / rows:.0%}; at most "
+                f"{max_share:.0%} may) by this load, though the accounts are still in the feed: {_counted(lost)}. "
+                f"{_REMEDY}"
             )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields, replace
 from datetime import datetime
+from functools import partial
 
 from scripts.clock import FIRST_LOAD_AT, utc_now
 from scripts.errors import FeedRefusedError, PipelineError
@@ -30,7 +31,7 @@ from scripts.results import FeedLoad
 from scripts.settings import NOTHING_ALLOWED, Allowed, Settings
 from scripts.sql import row_literal, text_literal, timestamp_literal
 from scripts.warehouse import LoadArea, Warehouse, columns_of
-from scripts.warehouse.landing_tables import landing_statements
+from scripts.warehouse.landing_tables import LANDING_TABLES, landing_statements
 
 
 def create_landing(warehouse: Warehouse) -> None:
@@ -100,26 +101,30 @@ def ingest(
     with warehouse.load() as area:
         # Not before: who waited for another load comes after it.
         last = last_loaded_at(warehouse)
-        if as_of and as_of == last and (taken := _taken_already(warehouse, settings)):
+        known = {feed.name: _resent(warehouse, settings, feed) for feed in FEEDS}
+        taken = [load for load in known.values() if load]
+        if as_of and as_of == last and len(taken) == len(FEEDS):
             return taken
         loaded_at = choose_loaded_at(as_of, last)
         _clear_uncommitted(warehouse)
         # Both files are looked at before a row is written: a refusal leaves nothing behind on any engine.
-        resent = {feed.name: _prepare_resent_file(warehouse, settings, feed, loaded_at) for feed in FEEDS}
-        parsed = _read_feeds(area, settings, [feed for feed in FEEDS if not resent[feed.name]])
-        prepared = [
-            resent[feed.name] or _prepare_file(warehouse, area, settings, parsed[feed.name], loaded_at, allowed)
+        parsed = _read_feeds(area, settings, [feed for feed in FEEDS if not known[feed.name]])
+        files = [
+            _resent_file(load, loaded_at)
+            if (load := known[feed.name])
+            else _compared_file(warehouse, area, settings, parsed[feed.name], loaded_at, allowed)
             for feed in FEEDS
         ]
-        differing = [file.changes for file in prepared if file.changes]
+        differing = [file.changes for file in files if file.changes]
         if differing and not allowed.quarantine:
-            _refuse_missing_from_marts(
-                settings, Outlook(warehouse, area, judge, differing, timestamp_literal(loaded_at))
-            )
+            outlook = Outlook(warehouse, area, judge, differing, timestamp_literal(loaded_at))
+            for feed in FEEDS:
+                refuse_mass_quarantine(outlook, feed, settings)
+            refuse_lost_rows(outlook, settings)
         reopen(loaded_at)
-        for file in prepared:
-            file.append()
-        loads = [file.ledger for file in prepared]
+        for file in files:
+            _append(warehouse, file)
+        loads = [file.ledger for file in files]
         _commit(warehouse, area, loads, loaded_at)
     return loads
 
@@ -170,24 +175,20 @@ def _commit(warehouse: Warehouse, area: LoadArea, loads: Sequence[FeedLoad], loa
 
 
 @dataclass(frozen=True)
-class _PreparedFile:
+class _File:
     """A file that may be taken.
 
     Attributes:
         ledger: Its ledger row.
-        append: Appends its rows and rejects to the landing zone, and the keys that were not seen in it.
+        rejects: Query of its rejects; None where there are none.
+        unseen: Query of the keys (record_key) that were not seen in it; None where it closes those that it lacks.
         changes: None where nothing is new, changed or gone.
     """
 
     ledger: FeedLoad
-    append: Callable[[], None]
-    changes: CapturedChanges | None = None
-
-
-def _taken_already(warehouse: Warehouse, settings: Settings) -> list[FeedLoad]:
-    """The ledger rows of the last load where both files are still those that it took; none where one is not."""
-    known = [_resent(warehouse, settings, feed) for feed in FEEDS]
-    return [load for load in known if load] if all(known) else []
+    rejects: str | None
+    unseen: str | None
+    changes: CapturedChanges | None
 
 
 def _resent(warehouse: Warehouse, settings: Settings, feed: Feed) -> FeedLoad | None:
@@ -203,23 +204,13 @@ def _resent(warehouse: Warehouse, settings: Settings, feed: Feed) -> FeedLoad | 
     return known if (sha256_of(path), feed.reading(settings.feed_encoding)) == (known.sha256, known.encoding) else None
 
 
-def _prepare_resent_file(
-    warehouse: Warehouse, settings: Settings, feed: Feed, loaded_at: datetime
-) -> _PreparedFile | None:
-    """Prepares a file that is that of the last load: nothing can have changed, so it is not parsed again."""
-    known = _resent(warehouse, settings, feed)
-    if known is None:
-        return None
+def _resent_file(known: FeedLoad, loaded_at: datetime) -> _File:
+    """A file that is that of the last load: nothing can have changed, so it is not parsed again."""
     unchanged = known.rows_read_count - known.duplicate_count
     ledger = replace(known, loaded_at=loaded_at, new_count=0, changed_count=0, gone_count=0, unchanged_count=unchanged)
-    of_last_load = f"WHERE feed = '{feed.name}' AND loaded_at = {timestamp_literal(known.loaded_at)}"
-
-    def append() -> None:
-        if known.rejected_count:
-            _append_rejects(warehouse, ledger, f"SELECT * FROM landing.reject {of_last_load}")
-            _append_unseen(warehouse, ledger, f"SELECT * FROM landing.unseen {of_last_load}")
-
-    return _PreparedFile(ledger, append)
+    of_last_load = f"WHERE feed = '{known.feed}' AND loaded_at = {timestamp_literal(known.loaded_at)}"
+    rejects, unseen = (f"SELECT * FROM landing.{table} {of_last_load}" for table in ("reject", "unseen"))
+    return _File(ledger, rejects, unseen, None) if known.rejected_count else _File(ledger, None, None, None)
 
 
 def _read_feeds(area: LoadArea, settings: Settings, feeds: Sequence[Feed]) -> dict[str, ParsedFeed]:
@@ -228,29 +219,21 @@ def _read_feeds(area: LoadArea, settings: Settings, feeds: Sequence[Feed]) -> di
     Raises:
         FeedRefusedError: A file breaks its contract; of two such files the first is named.
     """
+    read = partial(read_feed, encoding=settings.feed_encoding, max_rejected_share=settings.max_rejected_share)
+    paths = [settings.input_path / feed.file_name for feed in feeds]
     with ThreadPoolExecutor() as readers:
-        reading = [
-            readers.submit(
-                read_feed,
-                area.parser(),
-                feed,
-                settings.input_path / feed.file_name,
-                encoding=settings.feed_encoding,
-                max_rejected_share=settings.max_rejected_share,
-            )
-            for feed in feeds
-        ]
-        return {feed.name: future.result() for feed, future in zip(feeds, reading, strict=True)}
+        parsed = readers.map(read, [area.parser() for _ in feeds], feeds, paths)
+        return {one.feed.name: one for one in parsed}
 
 
-def _prepare_file(
+def _compared_file(
     warehouse: Warehouse,
     area: LoadArea,
     settings: Settings,
     parsed: ParsedFeed,
     loaded_at: datetime,
     allowed: Allowed,
-) -> _PreparedFile:
+) -> _File:
     feed, path = parsed.feed, parsed.path
     rejects = area.stage(parsed.rejects_table) if parsed.rejected_count else None
     changes = capture_changes(
@@ -283,44 +266,32 @@ def _prepare_file(
         encoding=feed.reading(settings.feed_encoding),
     )
 
-    def append() -> None:
-        append_changes(warehouse, changes, timestamp_literal(loaded_at))
-        if rejects:
-            _append_rejects(warehouse, ledger, f"SELECT * FROM {rejects}")
-        if not changes.closes_missing_keys:
-            _append_unseen(warehouse, ledger, keys_not_seen(changes))
-
     is_differing = counts.new_count or counts.changed_count or counts.missing_key_count
-    return _PreparedFile(ledger, append, changes if is_differing else None)
-
-
-def _refuse_missing_from_marts(settings: Settings, outlook: Outlook) -> None:
-    for feed in FEEDS:
-        refuse_mass_quarantine(outlook, feed, settings.input_path / feed.file_name, settings.max_quarantined_share)
-    refuse_lost_rows(outlook, settings.input_path, settings.max_quarantined_share)
-
-
-def _append_rejects(warehouse: Warehouse, ledger: FeedLoad, rejects: str) -> None:
-    """Appends the rejects of a query (line_number, reason, detail, raw_text); repeating it changes nothing."""
-    moment = timestamp_literal(ledger.loaded_at)
-    warehouse.execute(
-        f"""
-        INSERT INTO landing.reject (loaded_at, feed, file_name, line_number, reason, detail, raw_text)
-        SELECT {moment}, '{ledger.feed}', {text_literal(ledger.file_name)}, line_number, reason, detail, raw_text
-        FROM ({rejects}) AS rejected
-        WHERE NOT EXISTS (SELECT 1 FROM landing.reject WHERE loaded_at = {moment} AND feed = '{ledger.feed}')
-        """
+    return _File(
+        ledger,
+        rejects=f"SELECT * FROM {rejects}" if rejects else None,
+        unseen=None if changes.closes_missing_keys else keys_not_seen(changes),
+        changes=changes if is_differing else None,
     )
 
 
-def _append_unseen(warehouse: Warehouse, ledger: FeedLoad, keys: str) -> None:
-    """Appends the keys of a query (record_key) as not seen in this file; repeating it changes nothing."""
-    moment = timestamp_literal(ledger.loaded_at)
-    warehouse.execute(
-        f"""
-        INSERT INTO landing.unseen (loaded_at, feed, record_key)
-        SELECT {moment}, '{ledger.feed}', record_key
-        FROM ({keys}) AS missing
-        WHERE NOT EXISTS (SELECT 1 FROM landing.unseen WHERE loaded_at = {moment} AND feed = '{ledger.feed}')
-        """
-    )
+def _append(warehouse: Warehouse, file: _File) -> None:
+    """Appends a file's rows and rejects to the landing zone, and the keys that were not seen in it.
+
+    Repeating a statement changes nothing, as with `append_changes`.
+    """
+    moment, feed = timestamp_literal(file.ledger.loaded_at), text_literal(file.ledger.feed)
+    if file.changes:
+        append_changes(warehouse, file.changes, moment)
+    of_file = {"loaded_at": moment, "feed": feed, "file_name": text_literal(file.ledger.file_name)}
+    for table, found in (("reject", file.rejects), ("unseen", file.unseen)):
+        columns = LANDING_TABLES[table]
+        if found:
+            warehouse.execute(
+                f"""
+                INSERT INTO landing.{table} ({", ".join(columns)})
+                SELECT {", ".join(of_file.get(column, column) for column in columns)}
+                FROM ({found}) AS found
+                WHERE NOT EXISTS (SELECT 1 FROM landing.{table} WHERE loaded_at = {moment} AND feed = {feed})
+                """
+            )
