@@ -160,8 +160,8 @@ class Feed(BaseModel):
         return tuple(column.name for column in self.declared if column.type == "number")
 
     def reading(self, encoding: str) -> str:
-        """How a file is read: the encoding (`encoding` where none is declared), and what the contract says of it that is
-        not as usual."""
+        """How a file is read: the encoding (`encoding` where the contract has none), and what the contract says of it
+        that is not as usual."""
         said = self.format.model_dump(by_alias=True, exclude_defaults=True)
         encoding = said.pop("encoding", encoding)
         for column in self.declared:

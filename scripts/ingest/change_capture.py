@@ -43,10 +43,7 @@ class ChangeCounts:
         """The share of the rows known before that are no longer there, or of the file's that were not there before,
         whichever is larger; there are known rows."""
         differing = self.new_count + self.changed_count
-        return max(
-            1 - self.unchanged_count / self.known_row_count,
-            differing / (differing + self.unchanged_count),
-        )
+        return max(1 - self.unchanged_count / self.known_row_count, differing / (differing + self.unchanged_count))
 
 
 @dataclass(frozen=True)
@@ -71,8 +68,19 @@ class CapturedChanges:
 
     @property
     def is_missing(self) -> str:
-        """SQL for: the key of a row of `differing`, joined with `present`, is missing."""
+        """SQL for: the key of a row of `compared` is missing."""
         return f"present.{self.feed.key_column} IS NULL AND NOT differing.is_rejected"
+
+    @property
+    def compared(self) -> str:
+        """SQL for `differing`, joined with `present`."""
+        key = self.feed.key_column
+        return f"{self.differing} AS differing LEFT JOIN {self.present} AS present ON present.{key} = differing.{key}"
+
+
+def is_committed(feed: str) -> str:
+    """SQL for: a row of a feed's change log is of a load that is in the ledger."""
+    return f"loaded_at IN (SELECT loaded_at FROM landing.load WHERE feed = '{feed}')"
 
 
 def capture_changes(
@@ -80,15 +88,14 @@ def capture_changes(
 ) -> CapturedChanges:
     """Compares the received rows (`feed.columns`, text, never NULL) with what the committed loads left known.
 
-    Args:
-        rejects: The file's rejected lines with their `record_key`; None where there are none.
-        closes_missing_keys: Whether the key of each of them could be told.
+    `rejects` are the file's rejected lines with their `record_key`, None where there are none; `closes_missing_keys`:
+    the key of each of them could be told.
     """
     key = feed.key_column
     columns = ", ".join(feed.columns)
     # A column that the feed did not have yet held an empty field.
     held = ", ".join(f"COALESCE(known.{name}, '') AS {name}" for name in feed.columns)
-    is_committed = f"loaded_at IN (SELECT loaded_at FROM landing.load WHERE feed = '{feed.name}')"
+    is_of_load = is_committed(feed.name)
     known = area.scratch(
         f"known_{feed.name}",
         f"""
@@ -96,17 +103,16 @@ def capture_changes(
         WITH ended AS (
             SELECT {key}, MAX(loaded_at) AS ended_at
             FROM landing.{feed.name}
-            WHERE change_type <> 'new' AND {is_committed}
+            WHERE change_type <> 'new' AND {is_of_load}
             GROUP BY {key}
         )
         SELECT known.{key}, known.rows_for_key_count, {held}
         FROM landing.{feed.name} AS known
         LEFT JOIN ended ON ended.{key} = known.{key}
-        WHERE known.change_type <> 'gone' AND {is_committed} AND loaded_at >= COALESCE(ended_at, loaded_at)
+        WHERE known.change_type <> 'gone' AND {is_of_load} AND loaded_at >= COALESCE(ended_at, loaded_at)
         """,
     )
-    rejected_keys = f"SELECT record_key FROM {rejects} WHERE record_key IS NOT NULL"
-    is_rejected = f"{key} IN ({rejected_keys})" if rejects else "FALSE"
+    is_rejected = f"{key} IN (SELECT record_key FROM {rejects} WHERE record_key IS NOT NULL)" if rejects else "FALSE"
     differing = area.scratch(
         f"differing_{feed.name}",
         f"""
@@ -144,12 +150,11 @@ def count_changes(warehouse: Warehouse, changes: CapturedChanges) -> ChangeCount
     key = changes.feed.key_column
     # Not NOT IN: on a warehouse that is a join of every row with every other once the keys are too many to broadcast.
     is_equal = f"NOT EXISTS (SELECT 1 FROM {changes.differing} AS other WHERE other.{key} = equal.{key})"
-    ((new, changed, missing, repeated, unchanged, equal_rows, known_keys, known_rows),) = warehouse.fetch(
+    ((new, changed, repeated, unchanged, equal_rows, *known),) = warehouse.fetch(
         f"""
         SELECT
             COUNT(CASE WHEN NOT differing.is_known THEN present.{key} END),
             COUNT(CASE WHEN differing.is_known THEN present.{key} END),
-            COUNT(CASE WHEN {changes.is_missing} THEN 1 END),
             COALESCE(SUM(present.copies_count - 1), 0),
             (SELECT COUNT(*) FROM {changes.known} AS equal WHERE {is_equal}),
             (
@@ -163,21 +168,13 @@ def count_changes(warehouse: Warehouse, changes: CapturedChanges) -> ChangeCount
                     + COUNT(DISTINCT CASE WHEN rows_for_key_count > 1 THEN {key} END)
                 FROM {changes.known}
             ),
+            COUNT(CASE WHEN {changes.is_missing} THEN 1 END),
             (SELECT COUNT(*) FROM {changes.known})
-        FROM {changes.differing} AS differing
-        LEFT JOIN {changes.present} AS present ON present.{key} = differing.{key}
+        FROM {changes.compared}
         """
     )
-    return ChangeCounts(
-        new_count=new,
-        changed_count=changed,
-        unchanged_count=unchanged,
-        # A key whose rows are all known: what the file holds beyond one of each is a copy.
-        duplicate_count=int(repeated) + equal_rows - unchanged,
-        known_key_count=known_keys,
-        missing_key_count=missing,
-        known_row_count=known_rows,
-    )
+    # A key whose rows are all known: what the file holds beyond one of each is a copy.
+    return ChangeCounts(new, changed, unchanged, int(repeated) + equal_rows - unchanged, *known)
 
 
 def change_log_rows(changes: CapturedChanges, loaded_at: str) -> str:
@@ -188,16 +185,12 @@ def change_log_rows(changes: CapturedChanges, loaded_at: str) -> str:
     return f"""
         SELECT
             {loaded_at} AS loaded_at,
-            CASE
-                WHEN present.{key} IS NULL THEN 'gone'
-                WHEN differing.is_known THEN 'changed'
-                ELSE 'new'
-            END AS change_type,
+            CASE WHEN present.{key} IS NULL THEN 'gone' WHEN differing.is_known THEN 'changed' ELSE 'new' END
+                AS change_type,
             differing.{key},
             COALESCE(present.rows_for_key_count, 0) AS rows_for_key_count,
             {", ".join(f"present.{name}" for name in changes.feed.columns)}
-        FROM {changes.differing} AS differing
-        LEFT JOIN {changes.present} AS present ON present.{key} = differing.{key}
+        FROM {changes.compared}
         WHERE (present.{key} IS NOT NULL OR ({is_gone}))
         """
 
@@ -222,8 +215,7 @@ def keys_not_seen(changes: CapturedChanges) -> str:
     key = changes.feed.key_column
     return f"""
         SELECT differing.{key} AS record_key
-        FROM {changes.differing} AS differing
-        LEFT JOIN {changes.present} AS present ON present.{key} = differing.{key}
+        FROM {changes.compared}
         WHERE {changes.is_missing}
         """
 

@@ -61,10 +61,8 @@ def _missing_file(feed: Feed, path: Path) -> str:
 def read_header(scan: FileScan) -> tuple[tuple[str, ...], bytes]:
     """The feed's columns in the order in which this file holds them, and the header as it stands in the file.
 
-    Names are compared without the white space around them and in any case.
-
-    Raises:
-        FeedRefusedError: line 1 does not name each column of the contract once, but for optional ones, and no others.
+    Names are compared without the white space around them and in any case. Raises FeedRefusedError where line 1 does
+    not name each column of the contract once, but for optional ones, and no others.
     """
     feed, head = scan.feed, scan.head
     grammar = Grammar(len(feed.header), feed.format.delimiter, feed.format.escape)

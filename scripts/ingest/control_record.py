@@ -33,14 +33,9 @@ class Claims:
 
 
 def take_off_control_record(scan: FileScan, copy_path: Path) -> tuple[FileScan, Claims | None]:
-    """The file without its control record, and what that claims; the file itself where its feed declares none.
-
-    Args:
-        copy_path: Where the text goes that is left, in UTF-8.
-
-    Raises:
-        FeedRefusedError: The last line is no control record, or holds no number where one has to be.
-    """
+    """The file without its control record (the text that is left in `copy_path`, UTF-8), and what that claims; the file
+    itself where its feed declares none. Raises FeedRefusedError where the last line is no control record, or holds no
+    number where one has to be."""
     feed, written = scan.feed, scan.feed.format
     declared = written.control_record
     if declared is None:
@@ -81,11 +76,7 @@ def take_off_control_record(scan: FileScan, copy_path: Path) -> tuple[FileScan, 
 
 
 def check_claims(connection: duckdb.DuckDBPyConnection, parsed: ParsedFeed, claims: Claims) -> None:
-    """Compares what the control record claims with what was read.
-
-    Raises:
-        FeedRefusedError: They differ.
-    """
+    """Raises FeedRefusedError unless what the control record claims is what was read."""
     feed, found = parsed.feed, parsed.data_line_count
     damaged = f"{parsed.rejected_count:,} of them damaged" if parsed.rejected_count else ""
     remedy = f"The file looks cut off or changed on its way: have the {feed.name} feed sent again."

@@ -11,7 +11,7 @@ from sqlglot import exp
 from macros.text import absent, of_form, plain_amount
 from scripts.errors import FeedRefusedError
 from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS, Feed
-from scripts.ingest.change_capture import CapturedChanges, ChangeCounts
+from scripts.ingest.change_capture import CapturedChanges, ChangeCounts, is_committed
 from scripts.ingest.outlook import Outlook
 from scripts.results import AmbiguousAmounts, FeedLoad, Removal
 from scripts.settings import Settings
@@ -118,8 +118,8 @@ def refuse_lost_rows(outlook: Outlook, settings: Settings) -> None:
             f"{max_share:.0%} may) would be held back by this load, for want of a valid customer: "
             f"{_counted(effect.held_back)}. {CUSTOMER.file_name} and {ACCOUNT.file_name} do not fit together. {_REMEDY}"
         )
-    for mart, lost in effect.mart_lost.items():
-        gone, rows = lost.total(), effect.mart_count[mart]
+    for mart, (rows, lost) in effect.marts.items():
+        gone = lost.total()
         if _are_too_many(gone, rows, max_share):
             raise FeedRefusedError(
                 f"{inputs}: marts.{mart} would lose {gone:,} of its {rows:,} rows ({gone / rows:.0%}; at most "
@@ -138,7 +138,7 @@ def _known_before(warehouse: Warehouse, load: FeedLoad) -> int:
         SELECT change_type, rows_for_key_count, COUNT(*)
         FROM landing.{load.feed}
         WHERE change_type IN ('new', 'gone') AND loaded_at < {timestamp_literal(load.loaded_at)}
-            AND loaded_at IN (SELECT loaded_at FROM landing.load WHERE feed = '{load.feed}')
+            AND {is_committed(load.feed)}
         GROUP BY change_type, rows_for_key_count
         """
     )

@@ -12,19 +12,8 @@ from scripts.clock import FIRST_LOAD_AT, utc_now
 from scripts.errors import FeedRefusedError, PipelineError
 from scripts.feeds import FEEDS, Feed
 from scripts.files import sha256_of
-from scripts.ingest.change_capture import (
-    CapturedChanges,
-    append_changes,
-    capture_changes,
-    count_changes,
-    keys_not_seen,
-)
-from scripts.ingest.guards import (
-    refuse_emptied_column,
-    refuse_lost_rows,
-    refuse_mass_quarantine,
-    refuse_truncated_feed,
-)
+from scripts.ingest.change_capture import CapturedChanges, append_changes, capture_changes, count_changes, keys_not_seen
+from scripts.ingest.guards import refuse_emptied_column, refuse_lost_rows, refuse_mass_quarantine, refuse_truncated_feed
 from scripts.ingest.outlook import Judge, Outlook
 from scripts.ingest.reader import ParsedFeed, read_feed
 from scripts.results import FeedLoad
@@ -47,15 +36,8 @@ def last_loaded_at(warehouse: Warehouse) -> datetime | None:
 
 
 def choose_loaded_at(as_of: datetime | None, last: datetime | None) -> datetime:
-    """The time of a load: `as_of`, or now; naive UTC, microseconds.
-
-    Args:
-        as_of: Time asked for.
-        last: Time of the newest load.
-
-    Raises:
-        FeedRefusedError: The time does not lie after the last load, or lies in the future.
-    """
+    """The time of a load: `as_of`, or now; naive UTC, microseconds. Raises FeedRefusedError for one that does not lie
+    after the `last` load and FIRST_LOAD_AT, or lies in the future."""
     now = utc_now()
     loaded_at = as_of or now
     asked = f"--as-of {loaded_at.isoformat()}" if as_of else f"The time now, {loaded_at.isoformat()} UTC,"
@@ -86,7 +68,6 @@ def ingest(
     """Takes both files of the inputs folder as one load; a load that was taken at this very time is not taken again.
 
     Args:
-        judge: The rules of validity.
         reopen: Takes the models' windows from a time on off their record: called before the load is written, so that
             none that was processed up to a later time misses it.
 
@@ -143,11 +124,7 @@ def _clear_uncommitted(warehouse: Warehouse) -> None:
 
 def _commit(warehouse: Warehouse, area: LoadArea, loads: Sequence[FeedLoad], loaded_at: datetime) -> None:
     """Writes the ledger, both files in one statement: on an engine without transactions it is the commit, so that it is
-    also what finds out whether all of the load is there.
-
-    Raises:
-        PipelineError: It is not; nothing was committed.
-    """
+    also what finds out whether all of the load is there. Raises PipelineError where it is not: nothing is committed."""
     moment = timestamp_literal(loaded_at)
     expected = {f"landing.{load.feed}": load.new_count + load.changed_count + load.gone_count for load in loads}
     expected["landing.reject"] = sum(load.rejected_count for load in loads)
@@ -176,19 +153,17 @@ def _commit(warehouse: Warehouse, area: LoadArea, loads: Sequence[FeedLoad], loa
 
 @dataclass(frozen=True)
 class _File:
-    """A file that may be taken.
+    """A file that may be taken: its ledger row, and what goes to the landing zone, None where there is nothing.
 
     Attributes:
-        ledger: Its ledger row.
-        rejects: Query of its rejects; None where there are none.
-        unseen: Query of the keys (record_key) that were not seen in it; None where it closes those that it lacks.
-        changes: None where nothing is new, changed or gone.
+        changes: What is new, changed or gone.
+        rejects: Query of its rejects; `unseen`: of the keys (record_key) that were not seen in it and stay open.
     """
 
     ledger: FeedLoad
-    rejects: str | None
-    unseen: str | None
-    changes: CapturedChanges | None
+    changes: CapturedChanges | None = None
+    rejects: str | None = None
+    unseen: str | None = None
 
 
 def _resent(warehouse: Warehouse, settings: Settings, feed: Feed) -> FeedLoad | None:
@@ -210,15 +185,12 @@ def _resent_file(known: FeedLoad, loaded_at: datetime) -> _File:
     ledger = replace(known, loaded_at=loaded_at, new_count=0, changed_count=0, gone_count=0, unchanged_count=unchanged)
     of_last_load = f"WHERE feed = '{known.feed}' AND loaded_at = {timestamp_literal(known.loaded_at)}"
     rejects, unseen = (f"SELECT * FROM landing.{table} {of_last_load}" for table in ("reject", "unseen"))
-    return _File(ledger, rejects, unseen, None) if known.rejected_count else _File(ledger, None, None, None)
+    return _File(ledger, None, rejects, unseen) if known.rejected_count else _File(ledger)
 
 
 def _read_feeds(area: LoadArea, settings: Settings, feeds: Sequence[Feed]) -> dict[str, ParsedFeed]:
-    """Reads the files side by side: much of reading one keeps one core busy only.
-
-    Raises:
-        FeedRefusedError: A file breaks its contract; of two such files the first is named.
-    """
+    """Reads the files side by side: much of reading one keeps one core busy only. Of two that break their contract the
+    first is refused."""
     read = partial(read_feed, encoding=settings.feed_encoding, max_rejected_share=settings.max_rejected_share)
     paths = [settings.input_path / feed.file_name for feed in feeds]
     with ThreadPoolExecutor() as readers:
@@ -227,12 +199,7 @@ def _read_feeds(area: LoadArea, settings: Settings, feeds: Sequence[Feed]) -> di
 
 
 def _compared_file(
-    warehouse: Warehouse,
-    area: LoadArea,
-    settings: Settings,
-    parsed: ParsedFeed,
-    loaded_at: datetime,
-    allowed: Allowed,
+    warehouse: Warehouse, area: LoadArea, settings: Settings, parsed: ParsedFeed, loaded_at: datetime, allowed: Allowed
 ) -> _File:
     feed, path = parsed.feed, parsed.path
     rejects = area.stage(parsed.rejects_table) if parsed.rejected_count else None
@@ -267,19 +234,12 @@ def _compared_file(
     )
 
     is_differing = counts.new_count or counts.changed_count or counts.missing_key_count
-    return _File(
-        ledger,
-        rejects=f"SELECT * FROM {rejects}" if rejects else None,
-        unseen=None if changes.closes_missing_keys else keys_not_seen(changes),
-        changes=changes if is_differing else None,
-    )
+    unseen = None if changes.closes_missing_keys else keys_not_seen(changes)
+    return _File(ledger, changes if is_differing else None, f"SELECT * FROM {rejects}" if rejects else None, unseen)
 
 
 def _append(warehouse: Warehouse, file: _File) -> None:
-    """Appends a file's rows and rejects to the landing zone, and the keys that were not seen in it.
-
-    Repeating a statement changes nothing, as with `append_changes`.
-    """
+    """Appends what there is of a file to the landing zone; repeating it changes nothing, as with `append_changes`."""
     moment, feed = timestamp_literal(file.ledger.loaded_at), text_literal(file.ledger.feed)
     if file.changes:
         append_changes(warehouse, file.changes, moment)

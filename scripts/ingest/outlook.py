@@ -15,7 +15,7 @@ import duckdb
 
 from scripts.errors import BlockingAuditError, PipelineError, reason
 from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS, Feed
-from scripts.ingest.change_capture import CapturedChanges, change_log_rows
+from scripts.ingest.change_capture import CapturedChanges, change_log_rows, is_committed
 from scripts.sql import timestamp_literal
 from scripts.warehouse import LoadArea, Warehouse
 
@@ -23,10 +23,7 @@ from scripts.warehouse import LoadArea, Warehouse
 Judge = Callable[[Feed, str], str]
 
 # What decides on a place in the marts, as the snapshots name it; the key comes first.
-_HELD_COLUMNS = {
-    CUSTOMER.name: ("customer_id",),
-    ACCOUNT.name: ("account_id", "customer_id", "account_type"),
-}
+_HELD_COLUMNS = {CUSTOMER.name: ("customer_id",), ACCOUNT.name: ("account_id", "customer_id", "account_type")}
 
 
 @dataclass(frozen=True)
@@ -37,14 +34,12 @@ class Effect:
         account_count: Valid accounts after the load.
         held_back: Accounts that the load leaves without a known customer, by reason. Those that had none before are
             not among them.
-        mart_count: Rows of each mart before the load.
-        mart_lost: Of these, the ones that the load would take out, by reason.
+        marts: Of each mart its rows before the load, and the ones of these that the load would take out, by reason.
     """
 
     account_count: int
     held_back: Counter[str]
-    mart_count: dict[str, int]
-    mart_lost: dict[str, Counter[str]]
+    marts: dict[str, tuple[int, Counter[str]]]
 
 
 class Outlook:
@@ -53,18 +48,13 @@ class Outlook:
     def __init__(
         self, warehouse: Warehouse, area: LoadArea, judge: Judge, changes: Sequence[CapturedChanges], loaded_at: str
     ) -> None:
-        """Judges the rows.
-
-        Args:
-            changes: Of the files that may hold something new.
-            loaded_at: Time of the load, an SQL timestamp literal.
-
-        Raises:
-            BlockingAuditError: The rules fail on the rows.
-        """
+        """Judges the rows of `changes`, of the files that may hold something new, dated `loaded_at` (an SQL timestamp
+        literal). Raises BlockingAuditError where the rules fail on them."""
         self._warehouse, self._area, self._loaded_at = warehouse, area, loaded_at
         self._has_history = _has_history(warehouse)
-        self._judged = {feed.name: self._judge(judge, feed, changes) for feed in self._feeds(changes)}
+        # Those on which a place in the marts rests, and those of which the load brings something.
+        feeds = [feed for feed in FEEDS if feed.name in _HELD_COLUMNS or feed in [one.feed for one in changes]]
+        self._judged = {feed.name: self._judge(judge, feed, changes) for feed in feeds}
 
     def reasons(self, feed: Feed) -> tuple[int, Counter[str]]:
         """The load's new and changed rows of a feed, and how many of them break each rule."""
@@ -91,44 +81,26 @@ class Outlook:
         )
         ((profiles, lost_profiles),) = self._warehouse.fetch(
             f"""
-            SELECT COUNT(*), COUNT(CASE WHEN earning_count = 0 THEN 1 END)
-            FROM (
-                SELECT owner, SUM(earned) AS earned_count, SUM(earning) AS earning_count
-                FROM (
-                    SELECT owner_before AS owner, 1 AS earned, 0 AS earning FROM {fates}
-                    UNION ALL
-                    SELECT owner_after, 0, 1 FROM {fates}
-                ) AS owned
-                WHERE owner IS NOT NULL
-                GROUP BY owner
-            ) AS saver
-            WHERE earned_count > 0
+            SELECT COUNT(DISTINCT owner_before), COUNT(DISTINCT CASE WHEN owner_after IS NULL THEN owner_before END)
+            FROM (SELECT owner_before FROM {fates}) AS earned
+            LEFT JOIN (SELECT DISTINCT owner_after FROM {fates}) AS earning ON owner_after = owner_before
             """
         )
-        held_back: Counter[str] = Counter()
-        lost: Counter[str] = Counter()
+        held_back, lost_summaries = Counter[str](), Counter[str]()
         for why, earned, earns, count in accounts:
             if why:
                 held_back[why] += count
             if earned and not earns:
-                lost[why or "no_longer_savings"] += count
+                lost_summaries[why or "no_longer_savings"] += count
+        summaries = sum(count for _, earned, _, count in accounts if earned)
         return Effect(
             account_count=sum(count for *_, count in accounts),
             held_back=held_back,
-            mart_count={
-                "account_summary": sum(count for _, earned, _, count in accounts if earned),
-                "customer_profile": profiles,
-            },
-            mart_lost={
-                "account_summary": lost,
-                "customer_profile": Counter({"no_savings_account_left": lost_profiles}),
+            marts={
+                "account_summary": (summaries, lost_summaries),
+                "customer_profile": (profiles, Counter({"no_savings_account_left": lost_profiles})),
             },
         )
-
-    @staticmethod
-    def _feeds(changes: Sequence[CapturedChanges]) -> list[Feed]:
-        """Those on which a place in the marts rests, and those of which the load brings something."""
-        return [feed for feed in FEEDS if feed.name in _HELD_COLUMNS or feed in [one.feed for one in changes]]
 
     def _judge(self, judge: Judge, feed: Feed, changes: Sequence[CapturedChanges]) -> str:
         rows = [change_log_rows(captured, self._loaded_at) for captured in changes if captured.feed == feed]
@@ -138,11 +110,10 @@ class Outlook:
             key, *others = _HELD_COLUMNS[feed.name]
             # A valid key is its own text.
             held = (f"{feed.key_column} AS {key}" if feed == ACCOUNT else key, *others)
-        judged = judge(feed, " UNION ALL ".join(rows))
         columns = ", ".join(("loaded_at", "is_deleted_flag", "reasons", *held))
-        query = f"SELECT {columns} FROM ({judged}) AS judged"
+        judged = judge(feed, " UNION ALL ".join(rows))
         try:
-            return self._area.scratch(f"judged_{feed.name}", query)
+            return self._area.scratch(f"judged_{feed.name}", f"SELECT {columns} FROM ({judged}) AS judged")
         except (duckdb.Error, PipelineError) as error:
             raise BlockingAuditError(
                 f"staging.judged_{feed.name}: {reason(error)}\nNothing was loaded. Mend the cause and run again."
@@ -150,10 +121,7 @@ class Outlook:
 
     def _unseen(self, feed: Feed) -> str:
         """The query of the rows of committed loads that history has not seen."""
-        rows = (
-            f"SELECT {', '.join(feed.change_log)} FROM landing.{feed.name} "
-            f"WHERE loaded_at IN (SELECT loaded_at FROM landing.load WHERE feed = '{feed.name}')"
-        )
+        rows = f"SELECT {', '.join(feed.change_log)} FROM landing.{feed.name} WHERE {is_committed(feed.name)}"
         if not self._has_history:
             return rows
         ((seen,),) = self._warehouse.fetch(

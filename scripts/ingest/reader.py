@@ -2,14 +2,14 @@
 
 The file is split into sound and damaged records (`reader_split`), and DuckDB parses the sound ones. Whether it did so
 completely is not left to its word: the bytes of the file, or where it is damaged of its sound records, are counted, and
-the rows have to hold exactly as much (`_Tally.accounts_for`).
+the rows have to hold exactly as much (`_account_for`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -57,8 +57,7 @@ class ParsedFeed:
         rows_table: Table with the feed's columns, VARCHAR, text exactly as received, an empty field ''.
         rejects_table: Table: line_number BIGINT (where the record starts; the header is line 1), reason
             VARCHAR (too_few_fields, too_many_fields, broken_quoting, line_too_long, wrong_form), detail VARCHAR,
-            raw_text VARCHAR,
-            record_key VARCHAR (the trimmed key of the record, NULL where it can't be told).
+            raw_text VARCHAR, record_key VARCHAR (the trimmed key of the record, NULL where it can't be told).
     """
 
     feed: Feed
@@ -71,26 +70,6 @@ class ParsedFeed:
     untold_key_count: int
     rows_table: str
     rejects_table: str
-
-
-@dataclass(frozen=True)
-class _Tally:
-    """The parsed rows: their number, and what the texts of all their values consist of."""
-
-    rows: int
-    values: ByteCounts
-
-    def accounts_for(self, text: ByteCounts, field_count: int) -> bool:
-        """True if these rows hold all that a text with these counts holds: each byte of content, each delimiter and
-        each line end is either in a value or is the markup of exactly this number of rows."""
-        values = self.values
-        blank_lines = text.empty_lines - values.empty_lines
-        return (
-            values.content_bytes == text.content_bytes
-            and self.rows * (field_count - 1) + values.delimiters == text.delimiters
-            and self.rows + values.line_ends + blank_lines == text.lines
-            and values.quotes <= text.quotes
-        )
 
 
 @dataclass(frozen=True)
@@ -227,11 +206,10 @@ class _Reading:
     rows_table: str
     rejects_table: str
 
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[BinaryIO]:
-        with self.scan.text_path.open("rb") as source:
-            source.seek(self.scan.text_offset + self.header_bytes)
-            yield source
+    def opened(self) -> BinaryIO:
+        source = self.scan.text_path.open("rb")
+        source.seek(self.scan.text_offset + self.header_bytes)
+        return source
 
     def is_plain(self, grammar: Grammar) -> bool:
         """True if DuckDB can parse the lines where they are: plain lines, behind a header of one line, each ended by LF
@@ -264,45 +242,36 @@ class _Reading:
             count += len(batch)
             lines += sum(record.line_count for record in batch)
             untold += keys.count(None)
+            rows = [(one.line_number, one.reason, one.detail, one.raw_text) for one in batch]
             self.connection.execute(
                 f"INSERT INTO {self.rejects_table} SELECT unnest(?::BIGINT[]), unnest(?::VARCHAR[]), "
                 "unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[])",
-                [
-                    [record.line_number for record in batch],
-                    [record.reason for record in batch],
-                    [record.detail for record in batch],
-                    [record.raw_text for record in batch],
-                    keys,
-                ],
+                [*map(list, zip(*rows, strict=True)), keys],
             )
         return count, lines, untold
 
     def parse_whole(self, text: _SoundText) -> int:
-        """Fill the table with all that the sound text holds; the number of its rows.
-
-        Raises:
-            FeedRefusedError: Not every line could be accounted for.
-        """
+        """Fill the table with all that the sound text holds; the number of its rows. Raises FeedRefusedError where not
+        every line could be accounted for."""
         feed = self.scan.feed
-        # Where nothing was cut out, and no escape, the rows have to hold the file itself: then the split is checked,
-        # too.
+        # Where nothing was cut out, and no escape, the rows have to hold the file itself: so the split is checked, too.
         held = text.counts if text.rejected or feed.format.escape else self.data
         for is_parallel in (True, False):
             _parse(self.connection, self.rows_table, feed, self.columns, text, is_parallel=is_parallel)
-            tally = self._tally(held)
-            is_complete = tally.accounts_for(held, len(self.columns))
+            row_count, values = self._tally(held)
+            is_complete = _account_for(row_count, values, held, len(self.columns))
             if is_complete or not text.counts.quotes:
                 break
         if not is_complete or text.counts.lines + text.rejected_lines != self.data.lines:
             raise FeedRefusedError(
                 f"{self.scan.path}: not every line could be accounted for. It has {self.data.lines} lines after the "
                 f"header, of which {text.rejected_lines} are damaged and {text.counts.lines} sound, and the latter "
-                f"gave {tally.rows} rows. Nothing is read rather than a line lost: please report this, with the file."
+                f"gave {row_count} rows. Nothing is read rather than a line lost: please report this, with the file."
             )
-        return tally.rows
+        return row_count
 
-    def _tally(self, text: ByteCounts) -> _Tally:
-        """Count what the rows hold of `text`, from which they were parsed.
+    def _tally(self, text: ByteCounts) -> tuple[int, ByteCounts]:
+        """The number of rows, and what the texts of all their values consist of, which were parsed from `text`.
 
         Without a quote in the text no value can hold a comma or a line end, and where the values are smaller than the
         text's content something is missing whatever they hold: no need to look into them then.
@@ -310,7 +279,7 @@ class _Reading:
         columns = self.scan.feed.columns
         rows, size = self._numbers(["count(*)", _sum_over(columns, "strlen({0})")])
         if text.quotes == 0 or size < text.content_bytes:
-            return _Tally(rows, ByteCounts(size))
+            return rows, ByteCounts(size)
         like_ends = "replace(replace({0}, chr(13) || chr(10), chr(10)), chr(13), chr(10))"
         specials = (text_literal(self.scan.feed.format.delimiter), "'\"'", "chr(10)", "chr(13)")
         amounts = [f"strlen({{0}}) - strlen(replace({{0}}, {character}, ''))" for character in specials]
@@ -318,7 +287,7 @@ class _Reading:
         amounts.append(f"strlen({like_ends}) - strlen(regexp_replace({like_ends}, '\\n+', chr(10), 'g'))")
         holding = " OR ".join(f"contains({column}, {character})" for column in columns for character in specials)
         held = self._numbers([_sum_over(columns, amount) for amount in amounts], holding)
-        return _Tally(rows, ByteCounts(size, *held))
+        return rows, ByteCounts(size, *held)
 
     def _numbers(self, expressions: list[str], condition: str = "TRUE") -> tuple[int, ...]:
         query = f"SELECT {', '.join(expressions)} FROM {self.rows_table} WHERE {condition}"
@@ -340,6 +309,17 @@ class _Reading:
         return frozenset(text for (text,) in found.fetchall())
 
 
+def _account_for(row_count: int, values: ByteCounts, text: ByteCounts, field_count: int) -> bool:
+    """True if rows with these values hold all that a text with these counts holds: each byte of content, each delimiter
+    and each line end is either in a value or is the markup of exactly this number of rows."""
+    return (
+        values.content_bytes == text.content_bytes
+        and row_count * (field_count - 1) + values.delimiters == text.delimiters
+        and row_count + values.line_ends + text.empty_lines - values.empty_lines == text.lines
+        and values.quotes <= text.quotes
+    )
+
+
 def _sum_over(columns: tuple[str, ...], amount: str) -> str:
     """SQL for the sum of `amount` over the rows and columns; {0} stands for the column."""
     return f"coalesce(sum({' + '.join(map(amount.format, columns))}), 0)"
@@ -356,29 +336,18 @@ def _parse(
 ) -> None:
     """Fill `table` from a UTF-8 file. Rows that DuckDB loses are missing; the tally finds that out."""
     names = [text_literal(column) for column in columns]
-    options = {
-        "columns": "{" + ", ".join(f"{name}: 'VARCHAR'" for name in names) + "}",
-        "force_not_null": f"[{', '.join(names)}]",
-        "auto_detect": "false",
-        "header": "false",
-        "skip": text.skipped_lines,
-        "delim": text_literal(feed.format.delimiter),
-        "quote": "'\"'",
-        "escape": "'\"'",
-        # It raises on a CR in quotes.
-        "strict_mode": "false",
-        "ignore_errors": "true",
-        "parallel": is_parallel,
-        "max_line_size": 2 * MAX_RECORD_BYTES,
-        "buffer_size": BUFFER_BYTES,
-        "compression": "'none'",
-        "hive_partitioning": "false",
-    }
-    listed = ", ".join(f"{name} = {value}" for name, value in options.items())
+    options = f"""
+        columns = {{{", ".join(f"{name}: 'VARCHAR'" for name in names)}}}, force_not_null = [{", ".join(names)}],
+        auto_detect = false, delim = {text_literal(feed.format.delimiter)}, quote = '"', escape = '"',
+        strict_mode = false, -- it raises on a CR in quotes
+        header = false, skip = {text.skipped_lines}, ignore_errors = true, parallel = {is_parallel},
+        max_line_size = {2 * MAX_RECORD_BYTES}, buffer_size = {BUFFER_BYTES}, compression = 'none',
+        hive_partitioning = false
+    """
     # A file may lack an optional column.
     received = ", ".join(column if column in columns else f"'' AS {column}" for column in feed.columns)
     connection.execute(
-        f"CREATE OR REPLACE TABLE {table} AS SELECT {received} FROM read_csv({path_literal(text.path)}, {listed})"
+        f"CREATE OR REPLACE TABLE {table} AS SELECT {received} FROM read_csv({path_literal(text.path)}, {options})"
     )
 
 

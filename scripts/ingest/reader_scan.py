@@ -33,14 +33,11 @@ _LINE_FEED, _CARRIAGE_RETURN, _QUOTE = b'\n\r"'
 
 @dataclass(frozen=True)
 class ByteCounts:
-    """What a stretch of CSV text consists of.
+    """What a stretch of CSV text consists of, in bytes, inside quotes or not.
 
     Attributes:
-        total: Bytes in all.
-        delimiters: Delimiters, inside quotes or not.
-        quotes: Quote characters.
-        line_feeds: LF bytes; `carriage_returns`: CR bytes; `pairs`: CR LF in sequence.
-        empty_lines: Lines without a byte in them (inside quotes or not).
+        pairs: CR LF in sequence.
+        empty_lines: Lines without a byte in them.
         unfinished_lines: 1 if the text does not end with a line end, else 0.
     """
 
