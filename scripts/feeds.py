@@ -39,18 +39,17 @@ def _by_name(listed: Any) -> Any:
         raise ValueError("a list of entries with `property` and `value` is needed") from None
 
 
+_BY_NAME = BeforeValidator(_by_name)
+
+
 class _Declared(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
 
 
 class ControlRecord(_Declared):
-    """The last record of a file, which says what the file holds; positions of its fields count from 1.
-
-    Attributes:
-        marker: Its first field, by which it is known.
-        record_count: Position of the number of data records: without header and control record.
-        sum: Position of the sum of the column `sum_of`, written as the amounts are.
-    """
+    """The last record of a file, which says what the file holds, known by its first field, the `marker`. Positions of
+    its fields count from 1: that of the number of data records (without header and control record), and that of the sum
+    of the column `sum_of`, written as the amounts are."""
 
     marker: str = Field(min_length=1)
     record_count: _Position
@@ -59,16 +58,9 @@ class ControlRecord(_Declared):
 
 
 class FileFormat(_Declared):
-    """How the file is written, where that differs from CSV as RFC 4180 has it.
-
-    Attributes:
-        delimiter: Character between the fields.
-        escape: A character before a quote, a delimiter or itself that takes its meaning away; '' for none.
-        encoding: As FEED_ENCODING has it, which holds for feeds that declare none.
-        decimal_separator: Of amounts.
-        thousands_separator: Of amounts, which may leave it out; '' for none.
-        control_record: None where there is none.
-    """
+    """How the file is written, where that differs from CSV as RFC 4180 has it; '' and None stand for none. `escape`
+    takes away the meaning of a quote, a delimiter or itself behind it; `encoding` is as FEED_ENCODING has it, which
+    holds for feeds that declare none; the separators are those of amounts, which may leave out that of thousands."""
 
     delimiter: Literal[",", ";", "\t", "|"] = ","
     escape: Literal["", "\\"] = ""
@@ -84,14 +76,10 @@ class FileFormat(_Declared):
 
 
 class ColumnOptions(_Declared):
-    """What is declared of a column that the standard has no word for.
-
-    Attributes:
-        history: Its text is part of history: snapshots, events, and what the marts choose of it.
-        leading_zeros: Of an id: kept (for the rules of validity to judge), taken off, or a reason to reject the line.
-        three_decimals: An amount with exactly three decimals is meant as such: without a word it is a warning, for
-            15.000 is fifteen thousand in half of Europe.
-    """
+    """What is declared of a column that the standard has no word for: its text is part of `history` (of snapshots,
+    events, and what the marts choose of it); leading zeros of an id are kept (for the rules of validity to judge),
+    taken off, or a reason to reject the line; an amount with exactly three decimals is meant (without a word it is a
+    warning, for 15.000 is fifteen thousand in half of Europe)."""
 
     history: bool = False
     leading_zeros: Literal["keep", "strip", "refuse"] = "keep"
@@ -102,10 +90,8 @@ class _TypeOptions(BaseModel):
     pattern: str | None = None
 
 
-class Column(BaseModel):
+class Column(_Declared):
     """A column of a feed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: _Name
     header: str = Field(alias="physicalName", min_length=1)
@@ -114,14 +100,7 @@ class Column(BaseModel):
     is_required: bool = Field(alias="required")
     is_key: bool = Field(alias="primaryKey", default=False)
     type_options: _TypeOptions = Field(alias="logicalTypeOptions", default=_TypeOptions())
-    options: Annotated[ColumnOptions, BeforeValidator(_by_name)] = Field(
-        alias="customProperties", default=ColumnOptions()
-    )
-
-    @property
-    def pattern(self) -> str | None:
-        """What its values have to match, white space around them aside."""
-        return self.type_options.pattern
+    options: Annotated[ColumnOptions, _BY_NAME] = Field(alias="customProperties", default=ColumnOptions())
 
 
 class Feed(BaseModel):
@@ -132,7 +111,7 @@ class Feed(BaseModel):
     name: _Name
     file_name: str = Field(alias="physicalName", min_length=1)
     declared: tuple[Column, ...] = Field(alias="properties", min_length=1)
-    format: Annotated[FileFormat, BeforeValidator(_by_name)] = Field(alias="customProperties", default=FileFormat())
+    format: Annotated[FileFormat, _BY_NAME] = Field(alias="customProperties", default=FileFormat())
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -165,8 +144,8 @@ class Feed(BaseModel):
         said = self.format.model_dump(by_alias=True, exclude_defaults=True)
         encoding = said.pop("encoding", encoding)
         for column in self.declared:
-            if column.pattern or column.options.leading_zeros != "keep":
-                said[column.name] = [column.pattern, column.options.leading_zeros]
+            if column.type_options.pattern or column.options.leading_zeros != "keep":
+                said[column.name] = [column.type_options.pattern, column.options.leading_zeros]
         return f"{encoding} {json.dumps(said)}" if said else encoding
 
     @property
@@ -247,7 +226,7 @@ def _faults(feed: Feed) -> Iterator[str]:
         yield f"decimalSeparator and thousandsSeparator are both {feed.format.decimal_separator}."
     for column in feed.declared:
         try:
-            duckdb.execute("SELECT regexp_full_match('', $1)", [column.pattern or ""])
+            duckdb.execute("SELECT regexp_full_match('', $1)", [column.type_options.pattern or ""])
         except duckdb.Error as error:
             yield f"the pattern of {column.name}: {first_line(error)}"
     words = duckdb.sql("SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'").fetchall()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import duckdb
+from duckdb import DuckDBPyConnection
 from sqlglot import exp
 
 from macros.text import plain_amount
@@ -71,11 +72,11 @@ def take_off_control_record(scan: FileScan, copy_path: Path) -> tuple[FileScan, 
     with copy_path.open("r+b") as copy:
         copy.truncate(size - len(line))
     head = scan.head[: size - len(line) - scan.text_offset]
-    counts = scan.counts - count_bytes([line], written.delimiter)
+    counts = scan.counts - count_bytes(BytesIO(line), written.delimiter)
     return replace(scan, text_path=copy_path, head=head, counts=counts), claims
 
 
-def check_claims(connection: duckdb.DuckDBPyConnection, parsed: ParsedFeed, claims: Claims) -> None:
+def check_claims(connection: DuckDBPyConnection, parsed: ParsedFeed, claims: Claims) -> None:
     """Raises FeedRefusedError unless what the control record claims is what was read."""
     feed, found = parsed.feed, parsed.data_line_count
     damaged = f"{parsed.rejected_count:,} of them damaged" if parsed.rejected_count else ""

@@ -12,7 +12,7 @@ from scripts.clock import FIRST_LOAD_AT, utc_now
 from scripts.errors import FeedRefusedError, PipelineError
 from scripts.feeds import FEEDS, Feed
 from scripts.files import sha256_of
-from scripts.ingest.change_capture import CapturedChanges, append_changes, capture_changes, count_changes, keys_not_seen
+from scripts.ingest.change_capture import CapturedChanges, append_changes, append_once, capture_changes, count_changes
 from scripts.ingest.guards import refuse_emptied_column, refuse_lost_rows, refuse_mass_quarantine, refuse_truncated_feed
 from scripts.ingest.outlook import Judge, Outlook
 from scripts.ingest.reader import ParsedFeed, read_feed
@@ -20,7 +20,7 @@ from scripts.results import FeedLoad
 from scripts.settings import NOTHING_ALLOWED, Allowed, Settings
 from scripts.sql import row_literal, text_literal, timestamp_literal
 from scripts.warehouse import LoadArea, Warehouse, columns_of
-from scripts.warehouse.landing_tables import LANDING_TABLES, landing_statements
+from scripts.warehouse.landing_tables import landing_statements
 
 
 def create_landing(warehouse: Warehouse) -> None:
@@ -67,16 +67,10 @@ def ingest(
 ) -> list[FeedLoad]:
     """Takes both files of the inputs folder as one load; a load that was taken at this very time is not taken again.
 
-    Args:
-        reopen: Takes the models' windows from a time on off their record: called before the load is written, so that
-            none that was processed up to a later time misses it.
-
-    Returns:
-        The ledger rows of the load, one per file.
-
-    Raises:
-        FeedRefusedError: A file breaks its contract, the load's time does not fit, or the load would do what is not
-            allowed; nothing was written.
+    `reopen` takes the models' windows from a time on off their record: it is called before the load is written, so that
+    none that was processed up to a later time misses it. Returns the ledger rows of the load, one per file. Raises
+    FeedRefusedError where a file breaks its contract, the load's time does not fit, or the load would do what is not
+    allowed; nothing was written.
     """
     create_landing(warehouse)
     with warehouse.load() as area:
@@ -153,12 +147,8 @@ def _commit(warehouse: Warehouse, area: LoadArea, loads: Sequence[FeedLoad], loa
 
 @dataclass(frozen=True)
 class _File:
-    """A file that may be taken: its ledger row, and what goes to the landing zone, None where there is nothing.
-
-    Attributes:
-        changes: What is new, changed or gone.
-        rejects: Query of its rejects; `unseen`: of the keys (record_key) that were not seen in it and stay open.
-    """
+    """A file that may be taken: its ledger row, and what is new, changed or gone; as SQL its rejects, and the keys
+    (record_key) that were not seen in it and stay open."""
 
     ledger: FeedLoad
     changes: CapturedChanges | None = None
@@ -183,9 +173,10 @@ def _resent_file(known: FeedLoad, loaded_at: datetime) -> _File:
     """A file that is that of the last load: nothing can have changed, so it is not parsed again."""
     unchanged = known.rows_read_count - known.duplicate_count
     ledger = replace(known, loaded_at=loaded_at, new_count=0, changed_count=0, gone_count=0, unchanged_count=unchanged)
+    if not known.rejected_count:
+        return _File(ledger)
     of_last_load = f"WHERE feed = '{known.feed}' AND loaded_at = {timestamp_literal(known.loaded_at)}"
-    rejects, unseen = (f"SELECT * FROM landing.{table} {of_last_load}" for table in ("reject", "unseen"))
-    return _File(ledger, None, rejects, unseen) if known.rejected_count else _File(ledger)
+    return _File(ledger, None, *(f"landing.{table} {of_last_load}" for table in ("reject", "unseen")))
 
 
 def _read_feeds(area: LoadArea, settings: Settings, feeds: Sequence[Feed]) -> dict[str, ParsedFeed]:
@@ -202,10 +193,7 @@ def _compared_file(
     warehouse: Warehouse, area: LoadArea, settings: Settings, parsed: ParsedFeed, loaded_at: datetime, allowed: Allowed
 ) -> _File:
     feed, path = parsed.feed, parsed.path
-    rejects = area.stage(parsed.rejects_table) if parsed.rejected_count else None
-    changes = capture_changes(
-        area, feed, area.stage(parsed.rows_table), rejects, closes_missing_keys=not parsed.untold_key_count
-    )
+    changes = capture_changes(area, parsed)
     counts = count_changes(warehouse, changes)
     if counts.rows_read_count != parsed.rows_read_count:
         raise PipelineError(
@@ -232,26 +220,20 @@ def _compared_file(
         rejected_count=parsed.rejected_count,
         encoding=feed.reading(settings.feed_encoding),
     )
-
     is_differing = counts.new_count or counts.changed_count or counts.missing_key_count
-    unseen = None if changes.closes_missing_keys else keys_not_seen(changes)
-    return _File(ledger, changes if is_differing else None, f"SELECT * FROM {rejects}" if rejects else None, unseen)
+    unseen = None if changes.closes_missing_keys else f"({changes.keys_not_seen}) AS missing"
+    return _File(ledger, changes if is_differing else None, changes.rejects, unseen)
 
 
 def _append(warehouse: Warehouse, file: _File) -> None:
-    """Appends what there is of a file to the landing zone; repeating it changes nothing, as with `append_changes`."""
+    """Appends what there is of a file to the landing zone, once."""
     moment, feed = timestamp_literal(file.ledger.loaded_at), text_literal(file.ledger.feed)
     if file.changes:
         append_changes(warehouse, file.changes, moment)
-    of_file = {"loaded_at": moment, "feed": feed, "file_name": text_literal(file.ledger.file_name)}
-    for table, found in (("reject", file.rejects), ("unseen", file.unseen)):
-        columns = LANDING_TABLES[table]
-        if found:
-            warehouse.execute(
-                f"""
-                INSERT INTO landing.{table} ({", ".join(columns)})
-                SELECT {", ".join(of_file.get(column, column) for column in columns)}
-                FROM ({found}) AS found
-                WHERE NOT EXISTS (SELECT 1 FROM landing.{table} WHERE loaded_at = {moment} AND feed = {feed})
-                """
-            )
+    of_file = f"{moment} AS loaded_at, {feed} AS feed, {text_literal(file.ledger.file_name)} AS file_name"
+    is_there = f"loaded_at = {moment} AND feed = {feed}"
+    if file.rejects:
+        rejects = f"SELECT {of_file}, line_number, reason, detail, raw_text FROM {file.rejects}"
+        append_once(warehouse, "reject", rejects, is_there)
+    if file.unseen:
+        append_once(warehouse, "unseen", f"SELECT {of_file}, record_key FROM {file.unseen}", is_there)

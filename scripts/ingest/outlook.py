@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 import duckdb
 
@@ -26,20 +25,8 @@ Judge = Callable[[Feed, str], str]
 _HELD_COLUMNS = {CUSTOMER.name: ("customer_id",), ACCOUNT.name: ("account_id", "customer_id", "account_type")}
 
 
-@dataclass(frozen=True)
-class Effect:
-    """What a load would do to the accounts that stay in the feed, and to their rows in the marts.
-
-    Attributes:
-        account_count: Valid accounts after the load.
-        held_back: Accounts that the load leaves without a known customer, by reason. Those that had none before are
-            not among them.
-        marts: Of each mart its rows before the load, and the ones of these that the load would take out, by reason.
-    """
-
-    account_count: int
-    held_back: Counter[str]
-    marts: dict[str, tuple[int, Counter[str]]]
+# A number of things, and how many of them a load would do away with, by reason.
+Loss = tuple[int, Counter[str]]
 
 
 class Outlook:
@@ -69,23 +56,19 @@ class Outlook:
             broken.update(dict.fromkeys(reasons.split(", ") if reasons else (), count))
         return sum(count for _, count in rows), broken
 
-    def effect(self) -> Effect:
-        """What becomes of the accounts, and of the marts."""
+    def effect(self) -> tuple[Loss, dict[str, Loss]]:
+        """What the load does to the accounts that stay in the feed, and to their rows in the marts: the valid accounts
+        after it, of which it leaves so many without a known customer (those that had none before are not among them),
+        and by mart the rows before it, of which it takes out so many."""
         fates = self._area.scratch("account_fate", self._account_fates())
-        accounts = self._warehouse.fetch(
-            f"""
-            SELECT held_back, owner_before IS NOT NULL, owner_after IS NOT NULL, COUNT(*)
-            FROM {fates}
-            GROUP BY held_back, owner_before IS NOT NULL, owner_after IS NOT NULL
-            """
-        )
-        ((profiles, lost_profiles),) = self._warehouse.fetch(
-            f"""
+        fate = "held_back, owner_before IS NOT NULL, owner_after IS NOT NULL"
+        accounts = self._warehouse.fetch(f"SELECT {fate}, COUNT(*) FROM {fates} GROUP BY {fate}")
+        savers = f"""
             SELECT COUNT(DISTINCT owner_before), COUNT(DISTINCT CASE WHEN owner_after IS NULL THEN owner_before END)
             FROM (SELECT owner_before FROM {fates}) AS earned
             LEFT JOIN (SELECT DISTINCT owner_after FROM {fates}) AS earning ON owner_after = owner_before
             """
-        )
+        ((profiles, lost_profiles),) = self._warehouse.fetch(savers)
         held_back, lost_summaries = Counter[str](), Counter[str]()
         for why, earned, earns, count in accounts:
             if why:
@@ -93,14 +76,10 @@ class Outlook:
             if earned and not earns:
                 lost_summaries[why or "no_longer_savings"] += count
         summaries = sum(count for _, earned, _, count in accounts if earned)
-        return Effect(
-            account_count=sum(count for *_, count in accounts),
-            held_back=held_back,
-            marts={
-                "account_summary": (summaries, lost_summaries),
-                "customer_profile": (profiles, Counter({"no_savings_account_left": lost_profiles})),
-            },
-        )
+        return (sum(count for *_, count in accounts), held_back), {
+            "account_summary": (summaries, lost_summaries),
+            "customer_profile": (profiles, Counter({"no_savings_account_left": lost_profiles})),
+        }
 
     def _judge(self, judge: Judge, feed: Feed, changes: Sequence[CapturedChanges]) -> str:
         rows = [change_log_rows(captured, self._loaded_at) for captured in changes if captured.feed == feed]
@@ -124,15 +103,13 @@ class Outlook:
         rows = f"SELECT {', '.join(feed.change_log)} FROM landing.{feed.name} WHERE {is_committed(feed.name)}"
         if not self._has_history:
             return rows
-        ((seen,),) = self._warehouse.fetch(
-            f"SELECT MAX(COALESCE(valid_to_at, valid_from_at)) FROM snapshots.snap_{feed.name}"
-        )
+        newest = "MAX(COALESCE(valid_to_at, valid_from_at))"
+        ((seen,),) = self._warehouse.fetch(f"SELECT {newest} FROM snapshots.snap_{feed.name}")
         return f"{rows} AND loaded_at > {timestamp_literal(seen)}" if seen else rows
 
     def _held(self, feed: Feed) -> str:
         """The query of what holds of a feed before the load."""
-        key, *_ = _HELD_COLUMNS[feed.name]
-        columns = ", ".join(_HELD_COLUMNS[feed.name])
+        key, columns = _HELD_COLUMNS[feed.name][0], ", ".join(_HELD_COLUMNS[feed.name])
         unseen = f"""(
             SELECT {columns}, is_deleted_flag, ROW_NUMBER() OVER (PARTITION BY {key} ORDER BY loaded_at DESC) AS age
             FROM {self._judged[feed.name]}
@@ -146,52 +123,40 @@ class Outlook:
             )
         return " UNION ALL ".join(parts)
 
-    def _brought(self, feed: Feed) -> str:
-        """The query of what the load itself brings of a feed that is valid: one row per key."""
-        return (
-            f"SELECT {', '.join(_HELD_COLUMNS[feed.name])}, is_deleted_flag FROM {self._judged[feed.name]} "
-            f"WHERE reasons = '' AND loaded_at = {self._loaded_at}"
-        )
+    def _standing(self, feed: Feed) -> str:
+        """The query of what holds of a feed with the load, by key, and what held before it (`previous_*`)."""
+        key, *_ = columns = _HELD_COLUMNS[feed.name]
+        both = (f"COALESCE(brought.{name}, held.{name}) AS {name}, held.{name} AS previous_{name}" for name in columns)
+        return f"""
+            SELECT {", ".join(both)}, held.{key} IS NOT NULL AS was_there,
+                NOT COALESCE(brought.is_deleted_flag, FALSE) AS is_there
+            FROM ({self._held(feed)}) AS held
+            FULL JOIN (
+                SELECT {", ".join(columns)}, is_deleted_flag
+                FROM {self._judged[feed.name]}
+                WHERE reasons = '' AND loaded_at = {self._loaded_at}
+            ) AS brought ON brought.{key} = held.{key}
+            """
 
     def _account_fates(self) -> str:
         """The query of the accounts that stay in the feed: `held_back`, where the load does that, the reason; and of
         an account in the marts, before and after, its customer."""
         return f"""
-            WITH customer AS (
-                SELECT
-                    COALESCE(held.customer_id, brought.customer_id) AS customer_id,
-                    held.customer_id IS NOT NULL AS was_known,
-                    NOT COALESCE(brought.is_deleted_flag, FALSE) AS is_known
-                FROM ({self._held(CUSTOMER)}) AS held
-                FULL JOIN ({self._brought(CUSTOMER)}) AS brought ON brought.customer_id = held.customer_id
-            ), account AS (
-                SELECT
-                    held.customer_id AS previous_customer_id,
-                    held.account_type AS previous_type,
-                    COALESCE(brought.customer_id, held.customer_id) AS customer_id,
-                    COALESCE(brought.account_type, held.account_type) AS account_type
-                FROM ({self._held(ACCOUNT)}) AS held
-                FULL JOIN ({self._brought(ACCOUNT)}) AS brought ON brought.account_id = held.account_id
-                WHERE NOT COALESCE(brought.is_deleted_flag, FALSE)
-            ), standing AS (
-                SELECT
-                    account.*,
-                    COALESCE(previous.was_known, FALSE) AS was_known,
-                    COALESCE(customer.is_known, FALSE) AS is_known,
-                    COALESCE(customer.was_known, FALSE) AS is_of_known_before
-                FROM account
-                LEFT JOIN customer AS previous ON previous.customer_id = account.previous_customer_id
-                LEFT JOIN customer ON customer.customer_id = account.customer_id
-            )
+            WITH customer AS ({self._standing(CUSTOMER)}), account AS ({self._standing(ACCOUNT)})
             SELECT
                 CASE
-                    WHEN is_known OR (previous_customer_id IS NOT NULL AND NOT was_known) THEN NULL
-                    WHEN is_of_known_before THEN 'customer_gone'
+                    WHEN customer.is_there THEN NULL
+                    WHEN account.previous_customer_id IS NOT NULL AND NOT COALESCE(previous.was_there, FALSE) THEN NULL
+                    WHEN customer.was_there THEN 'customer_gone'
                     ELSE 'customer_unknown'
                 END AS held_back,
-                CASE WHEN was_known AND previous_type = 'savings' THEN previous_customer_id END AS owner_before,
-                CASE WHEN is_known AND account_type = 'savings' THEN customer_id END AS owner_after
-            FROM standing
+                CASE WHEN previous.was_there AND previous_account_type = 'savings' THEN account.previous_customer_id END
+                    AS owner_before,
+                CASE WHEN customer.is_there AND account_type = 'savings' THEN account.customer_id END AS owner_after
+            FROM account
+            LEFT JOIN customer AS previous ON previous.customer_id = account.previous_customer_id
+            LEFT JOIN customer ON customer.customer_id = account.customer_id
+            WHERE account.is_there
             """
 
 

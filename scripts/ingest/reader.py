@@ -11,35 +11,28 @@ import contextlib
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import partial
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 import duckdb
+from duckdb import DuckDBPyConnection
 from sqlglot import exp
 
-from macros.text import ABSENT_WORDS, WHITE_SPACE_CODE_POINTS, absent, cleaned
+from macros.text import absent, cleaned, without_leading_zeros
 from scripts.errors import FeedRefusedError, first_line
 from scripts.feeds import Feed
 from scripts.ingest.contract import check_file, read_header
 from scripts.ingest.control_record import check_claims, take_off_control_record
 from scripts.ingest.reader_scan import BYTE_ORDER_MARK, ByteCounts, FileScan, count_bytes, encoding_name, scan_file
-from scripts.ingest.reader_split import (
-    MAX_RECORD_BYTES,
-    READ_BYTES,
-    DamagedRecord,
-    Grammar,
-    has_plain_lines_only,
-    split_damaged,
-)
+from scripts.ingest.reader_split import MAX_RECORD_BYTES, DamagedRecord, Grammar, has_plain_lines_only, split_damaged
 from scripts.sql import path_literal, text_literal
 
 BUFFER_BYTES = 16 * MAX_RECORD_BYTES
 """Size of the pieces in which DuckDB reads a file; at least twice the longest record."""
 
 _REJECT_BATCH = 5_000
-_WHITE_SPACE = "".join(map(chr, WHITE_SPACE_CODE_POINTS))
 _SHOWN_REJECTS = 3
 _SHOWN_CHARACTERS = 80
 _UNPARSED = (duckdb.InvalidInputException, duckdb.NotImplementedException, duckdb.IOException)
@@ -52,8 +45,8 @@ class ParsedFeed:
     Attributes:
         sha256: Hex digest of the file; `byte_count`: its size.
         data_line_count: Records after the header, sound or not; an empty line is none.
-        rows_read_count: Rows of `rows_table`; `rejected_count`: rows of `rejects_table`.
-        untold_key_count: Rows of `rejects_table` without a key.
+        rows_read_count: Rows of `rows_table`.
+        rejected_count: Rows of `rejects_table`; `untold_key_count`: those without a key.
         rows_table: Table with the feed's columns, VARCHAR, text exactly as received, an empty field ''.
         rejects_table: Table: line_number BIGINT (where the record starts; the header is line 1), reason
             VARCHAR (too_few_fields, too_many_fields, broken_quoting, line_too_long, wrong_form), detail VARCHAR,
@@ -74,52 +67,39 @@ class ParsedFeed:
 
 @dataclass(frozen=True)
 class _SoundText:
-    """The file that DuckDB parses: the feed file itself, or its sound records alone.
-
-    Attributes:
-        counts: Counts of the text after the lines that are skipped.
-        rejected: Records that were cut out; `rejected_lines`: their lines; `untold_keys`: those without a key.
-    """
+    """The file that DuckDB parses: the feed file itself, or its sound records alone. `counts` are of the text after the
+    lines that are skipped, `rejected_lines` the physical lines of the records that were cut out."""
 
     path: Path
     counts: ByteCounts
     skipped_lines: int
-    rejected: int = 0
     rejected_lines: int = 0
-    untold_keys: int = 0
 
 
 def read_feed(
-    connection: duckdb.DuckDBPyConnection,
-    feed: Feed,
-    path: Path,
-    *,
-    encoding: str = "utf-8",
-    max_rejected_share: float = 0.1,
+    connection: DuckDBPyConnection, feed: Feed, path: Path, *, encoding: str = "utf-8", max_rejected_share: float = 0.1
 ) -> ParsedFeed:
     """Read `path` into `received_<feed>` and `rejected_<feed>`, tables that replace those of an earlier call.
 
     Runs no transaction statement. DuckDB 1.5 can lose rows of a file with quotes at the borders between threads: where
-    the counts show that it did, the file is parsed once more, on one thread.
-
-    Args:
-        encoding: utf-8, utf-16, cp1252 or latin-1; of a feed that declares none.
-        max_rejected_share: Refuse the file when more than this share of its data lines is damaged, 0 to 1.
+    the counts show that it did, the file is parsed once more, on one thread. `encoding` (utf-8, utf-16, cp1252 or
+    latin-1) is that of a feed that declares none.
 
     Raises:
-        FeedRefusedError: the file breaks the contract; the two tables do not exist then.
+        FeedRefusedError: the file breaks the contract, or more than `max_rejected_share` (0 to 1) of its data lines is
+            damaged; the two tables do not exist then.
     """
     codec = encoding_name(feed.format.encoding or encoding)
     path = path.absolute()
     try:
         check_file(feed, path)
         with tempfile.TemporaryDirectory(prefix="feed_") as folder:
-            _drop_tables(connection, feed)
             parsed = _read(connection, feed, path, codec, Path(folder))
         _check_rejected_share(connection, parsed, max_rejected_share)
     except (FeedRefusedError, OSError, *_UNPARSED) as error:
         with contextlib.suppress(duckdb.Error):  # inside a transaction, which the error has ended
-            _drop_tables(connection, feed)
+            for table in _tables(feed):
+                connection.execute(f"DROP TABLE IF EXISTS {table}")
         if isinstance(error, FeedRefusedError):
             raise
         if isinstance(error, OSError):
@@ -135,17 +115,12 @@ def _tables(feed: Feed) -> tuple[str, str]:
     return f"received_{feed.name}", f"rejected_{feed.name}"
 
 
-def _drop_tables(connection: duckdb.DuckDBPyConnection, feed: Feed) -> None:
-    for table in _tables(feed):
-        connection.execute(f"DROP TABLE IF EXISTS {table}")
-
-
-def _read(connection: duckdb.DuckDBPyConnection, feed: Feed, path: Path, codec: str, folder: Path) -> ParsedFeed:
+def _read(connection: DuckDBPyConnection, feed: Feed, path: Path, codec: str, folder: Path) -> ParsedFeed:
     before = path.stat()
     scan = scan_file(feed, path, codec, folder / "text.csv")
     scan, claims = take_off_control_record(scan, folder / "text.csv")
     columns, header = read_header(scan)
-    header_counts = count_bytes([header], feed.format.delimiter)
+    header_counts = count_bytes(BytesIO(header), feed.format.delimiter)
     data = scan.counts - header_counts
     if data.lines == data.empty_lines:
         raise FeedRefusedError(f"{path} holds a header and no data lines. Have the {feed.name} feed sent again.")
@@ -154,26 +129,28 @@ def _read(connection: duckdb.DuckDBPyConnection, feed: Feed, path: Path, codec: 
     sound_path = folder / "sound.csv"
     reading = _Reading(connection, scan, columns, len(header), first_line, data, sound_path, *_tables(feed))
     connection.execute(
-        f"CREATE TABLE {reading.rejects_table} "
+        f"CREATE OR REPLACE TABLE {reading.rejects_table} "
         "(line_number BIGINT, reason VARCHAR, detail VARCHAR, raw_text VARCHAR, record_key VARCHAR)"
     )
     grammar = Grammar(len(columns), feed.format.delimiter, feed.format.escape)
-    is_plain = reading.is_plain(grammar)
-    text = _SoundText(scan.text_path, data, skipped_lines=1) if is_plain else reading.split(grammar)
+    text = _SoundText(scan.text_path, data, skipped_lines=1) if reading.is_plain(grammar) else reading.split(grammar)
     row_count = reading.parse_whole(text)
     refused = tuple(reading.texts_of_wrong_form(column) for column in columns)
     if any(refused):
         text = reading.split(replace(grammar, refused=refused))
         row_count = reading.parse_whole(text)
+    ((rejected_count, untold_key_count),) = connection.execute(
+        f"SELECT count(*), count(*) - count(record_key) FROM {reading.rejects_table}"
+    ).fetchall()
     parsed = ParsedFeed(
         feed=feed,
         path=path,
         sha256=scan.sha256,
         byte_count=scan.byte_count,
-        data_line_count=row_count + text.rejected,
+        data_line_count=row_count + rejected_count,
         rows_read_count=row_count,
-        rejected_count=text.rejected,
-        untold_key_count=text.untold_keys,
+        rejected_count=rejected_count,
+        untold_key_count=untold_key_count,
         rows_table=reading.rows_table,
         rejects_table=reading.rejects_table,
     )
@@ -187,16 +164,11 @@ def _read(connection: duckdb.DuckDBPyConnection, feed: Feed, path: Path, codec: 
 
 @dataclass(frozen=True)
 class _Reading:
-    """The lines after the header of a file, on their way into the two tables.
+    """The lines after the header (`header_bytes`) of a file, on their way into the two tables: `first_line` is the
+    number of the first one, `data` are counts of all. `columns` are the feed's, in the order in which the file holds
+    them; `sound_path` is where the sound records go, if there are others or DuckDB can't parse them where they are."""
 
-    Attributes:
-        columns: The feed's columns in the order in which the file holds them.
-        header_bytes: Size of the header; `first_line`: the number of the line after it.
-        data: Counts of the lines.
-        sound_path: Where the sound records go, if there are others or DuckDB can't parse them where they are.
-    """
-
-    connection: duckdb.DuckDBPyConnection
+    connection: DuckDBPyConnection
     scan: FileScan
     columns: tuple[str, ...]
     header_bytes: int
@@ -225,37 +197,35 @@ class _Reading:
         with self.opened() as source, self.sound_path.open("w+b") as sound:
             # DuckDB takes one away from the beginning of a file: this one, not the first row's.
             sound.write(BYTE_ORDER_MARK)
-            rejects = self._insert_rejects(split_damaged(source, grammar, self.first_line, sound))
+            rejected_lines = self._insert_rejects(split_damaged(source, grammar, self.first_line, sound))
             sound.seek(len(BYTE_ORDER_MARK))
-            counts = count_bytes(iter(partial(sound.read, READ_BYTES >> 4), b""), grammar.delimiter)
-        return _SoundText(self.sound_path, counts, 0, *rejects)
+            counts = count_bytes(sound, grammar.delimiter)
+        return _SoundText(self.sound_path, counts, 0, rejected_lines)
 
-    def _insert_rejects(self, damaged: Iterable[DamagedRecord]) -> tuple[int, int, int]:
-        """Store the damaged records: their number, that of the physical lines that they take up, and that of the
-        records whose key can't be told."""
-        feed = self.scan.feed
-        is_keyed = self.columns[0] == feed.key
-        count = lines = untold = 0
-        remaining = iter(damaged)
+    def _insert_rejects(self, damaged: Iterable[DamagedRecord]) -> int:
+        """Store the damaged records, and return the number of physical lines that they take up. The key of one is told
+        where it is the record's first field, and by one that holds a value."""
+        feed, lines, remaining = self.scan.feed, 0, iter(damaged)
         while batch := list(islice(remaining, _REJECT_BATCH)):
-            keys = [_told_key(record, feed) if is_keyed else None for record in batch]
-            count += len(batch)
-            lines += sum(record.line_count for record in batch)
-            untold += keys.count(None)
-            rows = [(one.line_number, one.reason, one.detail, one.raw_text) for one in batch]
+            *columns, line_counts = map(list, zip(*batch, strict=True))
+            lines += sum(line_counts)
             self.connection.execute(
                 f"INSERT INTO {self.rejects_table} SELECT unnest(?::BIGINT[]), unnest(?::VARCHAR[]), "
                 "unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[])",
-                [*map(list, zip(*rows, strict=True)), keys],
+                columns,
             )
-        return count, lines, untold
+        first_field = exp.column("record_key")
+        is_told = exp.and_(exp.convert(self.columns[0] == feed.key), exp.not_(absent(first_field)))
+        told = exp.case().when(is_told, key_of(feed, first_field)).sql(dialect="duckdb")
+        self.connection.execute(f"UPDATE {self.rejects_table} SET record_key = {told}")
+        return lines
 
     def parse_whole(self, text: _SoundText) -> int:
         """Fill the table with all that the sound text holds; the number of its rows. Raises FeedRefusedError where not
         every line could be accounted for."""
         feed = self.scan.feed
         # Where nothing was cut out, and no escape, the rows have to hold the file itself: so the split is checked, too.
-        held = text.counts if text.rejected or feed.format.escape else self.data
+        held = text.counts if text.rejected_lines or feed.format.escape else self.data
         for is_parallel in (True, False):
             _parse(self.connection, self.rows_table, feed, self.columns, text, is_parallel=is_parallel)
             row_count, values = self._tally(held)
@@ -271,13 +241,10 @@ class _Reading:
         return row_count
 
     def _tally(self, text: ByteCounts) -> tuple[int, ByteCounts]:
-        """The number of rows, and what the texts of all their values consist of, which were parsed from `text`.
-
-        Without a quote in the text no value can hold a comma or a line end, and where the values are smaller than the
-        text's content something is missing whatever they hold: no need to look into them then.
-        """
-        columns = self.scan.feed.columns
-        rows, size = self._numbers(["count(*)", _sum_over(columns, "strlen({0})")])
+        """The number of rows, and what the texts of all their values consist of, which were parsed from `text`. Without
+        a quote in it no value can hold a comma or a line end, and where the values are smaller than its content
+        something is missing whatever they hold: no need to look into them then."""
+        rows, size = self._sums(["strlen({0})"])
         if text.quotes == 0 or size < text.content_bytes:
             return rows, ByteCounts(size)
         like_ends = "replace(replace({0}, chr(13) || chr(10), chr(10)), chr(13), chr(10))"
@@ -285,20 +252,28 @@ class _Reading:
         amounts = [f"strlen({{0}}) - strlen(replace({{0}}, {character}, ''))" for character in specials]
         amounts.append("(strlen({0}) - strlen(replace({0}, chr(13) || chr(10), ''))) // 2")
         amounts.append(f"strlen({like_ends}) - strlen(regexp_replace({like_ends}, '\\n+', chr(10), 'g'))")
+        columns = self.scan.feed.columns
         holding = " OR ".join(f"contains({column}, {character})" for column in columns for character in specials)
-        held = self._numbers([_sum_over(columns, amount) for amount in amounts], holding)
+        _, *held = self._sums(amounts, holding)
         return rows, ByteCounts(size, *held)
 
-    def _numbers(self, expressions: list[str], condition: str = "TRUE") -> tuple[int, ...]:
-        query = f"SELECT {', '.join(expressions)} FROM {self.rows_table} WHERE {condition}"
+    def _sums(self, amounts: list[str], condition: str = "TRUE") -> list[int]:
+        """The number of rows, and the sum of each amount over them and the columns; {0} stands for the column."""
+        added = [" + ".join(map(amount.format, self.scan.feed.columns)) for amount in amounts]
+        sums = ", ".join(f"coalesce(sum({amount}), 0)" for amount in added)
+        query = f"SELECT count(*), {sums} FROM {self.rows_table} WHERE {condition}"
         (row,) = self.connection.execute(query).fetchall()
-        return tuple(map(int, row))
+        return list(map(int, row))
 
     def texts_of_wrong_form(self, column_name: str) -> frozenset[str]:
         """The texts that a column holds and must not by its contract; one that stands for no value may always stand."""
         column = next(column for column in self.scan.feed.declared if column.name == column_name)
         text = cleaned(exp.column(column_name)).sql(dialect="duckdb")
-        faults = [f"NOT regexp_full_match({text}, {text_literal(column.pattern)})"] if column.pattern else []
+        faults = (
+            [f"NOT regexp_full_match({text}, {text_literal(column.type_options.pattern)})"]
+            if column.type_options.pattern
+            else []
+        )
         faults += [f"{text} LIKE '0_%'"] if column.options.leading_zeros == "refuse" else []
         if not faults:
             return frozenset()
@@ -320,13 +295,8 @@ def _account_for(row_count: int, values: ByteCounts, text: ByteCounts, field_cou
     )
 
 
-def _sum_over(columns: tuple[str, ...], amount: str) -> str:
-    """SQL for the sum of `amount` over the rows and columns; {0} stands for the column."""
-    return f"coalesce(sum({' + '.join(map(amount.format, columns))}), 0)"
-
-
 def _parse(
-    connection: duckdb.DuckDBPyConnection,
+    connection: DuckDBPyConnection,
     table: str,
     feed: Feed,
     columns: tuple[str, ...],
@@ -351,15 +321,12 @@ def _parse(
     )
 
 
-def _told_key(damaged: DamagedRecord, feed: Feed) -> str | None:
-    """The key of a damaged record whose first field is its key; a field that says nothing tells none."""
-    key = (damaged.first_field or "").strip(_WHITE_SPACE)
-    if key.lower() in ABSENT_WORDS:
-        return None
-    return (key.lstrip("0") or "0") if feed.key in feed.stripped else key
+def key_of(feed: Feed, text: exp.Expr) -> exp.Expr:
+    """The key for which a text stands, by which a feed's rows are compared."""
+    return without_leading_zeros(cleaned(text)) if feed.key in feed.stripped else cleaned(text)
 
 
-def _check_rejected_share(connection: duckdb.DuckDBPyConnection, parsed: ParsedFeed, max_share: float) -> None:
+def _check_rejected_share(connection: DuckDBPyConnection, parsed: ParsedFeed, max_share: float) -> None:
     share = parsed.rejected_count / parsed.data_line_count
     if share <= max_share:
         return

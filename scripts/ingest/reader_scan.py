@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import astuple, dataclass, replace
 from functools import partial
 from itertools import chain
@@ -33,13 +32,8 @@ _LINE_FEED, _CARRIAGE_RETURN, _QUOTE = b'\n\r"'
 
 @dataclass(frozen=True)
 class ByteCounts:
-    """What a stretch of CSV text consists of, in bytes, inside quotes or not.
-
-    Attributes:
-        pairs: CR LF in sequence.
-        empty_lines: Lines without a byte in them.
-        unfinished_lines: 1 if the text does not end with a line end, else 0.
-    """
+    """What a stretch of CSV text consists of, in bytes, inside quotes or not. `pairs` are CR LF in sequence,
+    `empty_lines` lines without a byte in them, `unfinished_lines` is 1 if the text does not end with a line end."""
 
     total: int = 0
     delimiters: int = 0
@@ -106,26 +100,19 @@ class ByteCounter:
         return replace(self._sums, unfinished_lines=int(self._last not in (b"\n", b"\r")))
 
 
-def count_bytes(pieces: Iterable[bytes], delimiter: str) -> ByteCounts:
-    """Counts of a text that is given in pieces."""
+def count_bytes(source: BinaryIO, delimiter: str) -> ByteCounts:
+    """Counts of a text, from where it was read up to."""
     counter = ByteCounter(delimiter)
-    for piece in pieces:
+    for piece in iter(partial(source.read, CHUNK_BYTES), b""):
         counter.add(piece)
     return counter.counts
 
 
 @dataclass(frozen=True)
 class FileScan:
-    """A feed file as one pass over its bytes saw it.
-
-    Attributes:
-        path: The file as received.
-        sha256: Hex digest of it; `byte_count`: its size.
-        text_path: File that holds the text in UTF-8: the feed file itself, or its copy if it has another encoding.
-        text_offset: Bytes of `text_path` before the text (a byte order mark).
-        head: The text's first bytes, at most `HEAD_BYTES`.
-        counts: Counts of the whole text, header included.
-    """
+    """A feed file as one pass over its bytes saw it: SHA-256 in hexadecimal and size of what was received, the file
+    that holds its text in UTF-8 (itself, or its copy if it has another encoding), the bytes there before the text (a
+    byte order mark), the text's first bytes, at most `HEAD_BYTES`, and counts of the whole text, header included."""
 
     feed: Feed
     path: Path
@@ -139,34 +126,24 @@ class FileScan:
 
 def encoding_name(encoding: str) -> str:
     """The codec for a value of FEED_ENCODING. Raises FeedRefusedError, with the list, for one that is not supported."""
-    try:
-        name = codecs.lookup(encoding).name
-    except LookupError:
-        name = ""
-    if name not in ENCODINGS:
-        choices = ", ".join(ENCODINGS.values())
-        raise FeedRefusedError(f"FEED_ENCODING is '{encoding}', which is not supported. Set it to one of: {choices}.")
-    return name
+    with suppress(LookupError):
+        if (name := codecs.lookup(encoding).name) in ENCODINGS:
+            return name
+    choices = ", ".join(ENCODINGS.values())
+    raise FeedRefusedError(f"FEED_ENCODING is '{encoding}', which is not supported. Set it to one of: {choices}.")
 
 
 def scan_file(feed: Feed, path: Path, encoding: str, copy_path: Path) -> FileScan:
-    """Read the file once. A file that is not UTF-8 is written to `copy_path` in UTF-8 on the way.
-
-    Args:
-        encoding: A name from `encoding_name`.
-
-    Raises:
-        FeedRefusedError: the bytes are not text in this encoding (names the line and the byte offset, from 0), or are
-            UTF-8 and would be other letters in it.
-        OSError: the file cannot be read.
-    """
+    """Read the file once. One whose `encoding` (from `encoding_name`) is not UTF-8 is written to `copy_path` in UTF-8
+    on the way. Raises FeedRefusedError where the bytes are not text in this encoding (names the line and the byte
+    offset, from 0), or are UTF-8 and would be other letters in it, and OSError where the file cannot be read."""
     if encoding in _TAKES_ANY_BYTE and _is_utf_8_beyond_ascii(path):
         raise FeedRefusedError(
             f"{path} is UTF-8 text, of which FEED_ENCODING={ENCODINGS[encoding]} would make other letters. Set "
             "FEED_ENCODING=utf-8, or take the setting away."
         )
     with path.open("rb") as source, copy_path.open("wb") if encoding != "utf-8" else nullcontext() as copy:
-        return _scan(feed, path, source, encoding, copy, copy_path if copy else path)
+        return _scan(feed, path, source, encoding, copy)
 
 
 def _is_utf_8_beyond_ascii(path: Path) -> bool:
@@ -177,7 +154,7 @@ def _is_utf_8_beyond_ascii(path: Path) -> bool:
         return False
 
 
-def _scan(feed: Feed, path: Path, source: BinaryIO, encoding: str, copy: BinaryIO | None, text_path: Path) -> FileScan:
+def _scan(feed: Feed, path: Path, source: BinaryIO, encoding: str, copy: BinaryIO | None) -> FileScan:
     digest = hashlib.sha256()
     decoder = codecs.getincrementaldecoder(encoding)()
     counter = ByteCounter(feed.format.delimiter)
@@ -211,4 +188,5 @@ def _scan(feed: Feed, path: Path, source: BinaryIO, encoding: str, copy: BinaryI
         counter.add(piece)
         head += piece[: HEAD_BYTES - len(head)]
         byte_count += len(received)
+    text_path = Path(copy.name) if copy else path
     return FileScan(feed, path, digest.hexdigest(), byte_count, text_path, text_offset, head, counter.counts)

@@ -26,7 +26,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -47,14 +47,9 @@ csv.field_size_limit(MAX_RECORD_BYTES)
 
 @dataclass(frozen=True)
 class Grammar:
-    """How the records of a file are written.
-
-    Attributes:
-        field_count: Fields of a sound record, at least 2.
-        delimiter: One ASCII character.
-        escape: One ASCII character, or '' for none.
-        refused: Of each field, the texts that it must not hold (white space and all); none where all may stand.
-    """
+    """How the records of a file are written: `field_count` (at least 2) fields in a sound one, `delimiter` and `escape`
+    (an ASCII character each; '' for no escape), and for each field `refused` texts that it must not hold (white space
+    and all), none where all may stand."""
 
     field_count: int
     delimiter: str = ","
@@ -103,14 +98,9 @@ class Grammar:
 
 @dataclass(frozen=True)
 class Record:
-    """One record, or what is left of it.
-
-    Attributes:
-        end: Position after its last byte, without the line end; `next_position`: with it.
-        line_count: Physical lines that it takes up.
-        fields: Its values, unquoted. Empty when the quoting is broken.
-        reason: Code of the damage, None for a sound record; `detail` says it in words.
-    """
+    """One record, or what is left of it: where it ends, without the line end and with it, the physical lines that it
+    takes up, its values, unquoted (none where the quoting is broken), the code of its damage, None for a sound record,
+    and the damage in words."""
 
     end: int
     next_position: int
@@ -120,31 +110,27 @@ class Record:
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class DamagedRecord:
-    """A record that was cut out: the physical line on which it starts (from 1 in the file), how many it takes up, and
-    its text without the line end, of a longer one than `MAX_RECORD_BYTES` the beginning. `first_field` is its first
-    field, unquoted, None where that can't be told."""
+class DamagedRecord(NamedTuple):
+    """A record that was cut out: the physical line on which it starts (from 1 in the file), its text without the line
+    end, of a longer one than `MAX_RECORD_BYTES` the beginning, its first field, unquoted (None where that can't be
+    told), and how many physical lines it takes up."""
 
     line_number: int
-    line_count: int
     reason: str
     detail: str
     raw_text: str
     first_field: str | None = None
+    line_count: int = 1
 
 
 @dataclass
-class _Lines:
+class _Lines(Iterator[str]):
     """The physical lines from a position on that end within `MAX_RECORD_BYTES`, for `csv.reader`; `starts` has where
     those start that were taken so far, and the next one."""
 
     data: bytes
     starts: list[int]
     is_exhausted: bool = False
-
-    def __iter__(self) -> Iterator[str]:
-        return self
 
     def __next__(self) -> str:
         start = self.starts[-1]
@@ -186,12 +172,8 @@ def _line_end(data: bytes, start: int) -> tuple[int, int]:
 
 
 def split_damaged(source: BinaryIO, grammar: Grammar, first_line: int, sound: BinaryIO) -> Iterator[DamagedRecord]:
-    """Copy the sound records (and empty lines) of `source` to `sound`, a missing final line end added; yield the others
-    in the order of the file.
-
-    Args:
-        source: The text from the first line after the header on, in UTF-8; `first_line`: the number of that line.
-    """
+    """Copy the sound records (and empty lines) of `source` (UTF-8, from the first line after the header on, which has
+    the number `first_line`) to `sound`, a missing final line end added; yield the others in the order of the file."""
     return _Split(source, grammar, sound, first_line).run()
 
 
@@ -209,11 +191,8 @@ def has_plain_lines_only(source: BinaryIO, grammar: Grammar) -> bool:
 
 @dataclass
 class _Split:
-    """State: `data` from `position` on is still to be split, and `source` after it.
-
-    Attributes:
-        long_line: Of a line that goes on beyond `data` and is too long its number, its beginning, and its bytes so far.
-    """
+    """State: `data` from `position` on is still to be split, and `source` after it. `long_line` is, of a line that goes
+    on beyond `data` and is too long, its number, its beginning, and its bytes so far."""
 
     source: BinaryIO
     grammar: Grammar
@@ -253,7 +232,7 @@ class _Split:
             return
         self.position, self.long_line = next_position, None
         detail = f"the line has {size} bytes, at most {MAX_RECORD_BYTES} are read; raw_text is its beginning"
-        yield DamagedRecord(line_number, 1, "line_too_long", detail, text)
+        yield DamagedRecord(line_number, "line_too_long", detail, text)
 
     def _take_plain_lines(self, end: int) -> None:
         if end <= self.position:
@@ -299,7 +278,7 @@ class _Split:
             yield from self._skip_long_line()
         else:
             first_field = self._first_field(raw) if record.line_count == 1 else None
-            yield DamagedRecord(line_number, record.line_count, record.reason, record.detail, raw.decode(), first_field)
+            yield DamagedRecord(line_number, record.reason, record.detail, raw.decode(), first_field, record.line_count)
 
     def _quoted_anew(self, records: bytes) -> bytes:
         """The same records with each field in quotes, LF after each, and no escapes."""
@@ -332,11 +311,9 @@ def _last_line_end(data: bytes) -> int:
 
 
 def _odd_stretches(data: bytes, start: int, end: int, grammar: Grammar) -> list[tuple[int, int]]:
-    """Where lines stand between `start` and `end` that are not plain: begin and end of each run of them, in order.
-
-    A plain line is a sound record by itself: it holds no quote, escape or lone CR, has as many delimiters as a record,
-    and what it may hold does not matter.
-    """
+    """Where lines stand between `start` and `end` that are not plain: begin and end of each run of them, in order. A
+    plain line is a sound record by itself: it holds no quote, escape or lone CR, has as many delimiters as a record,
+    and what it may hold does not matter."""
     text = data[start:end]
     if not text:
         return []
