@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,18 +39,17 @@ def _by_name(listed: Any) -> Any:
         raise ValueError("a list of entries with `property` and `value` is needed") from None
 
 
+_BY_NAME = BeforeValidator(_by_name)
+
+
 class _Declared(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
 
 
 class ControlRecord(_Declared):
-    """The last record of a file, which says what the file holds; positions of its fields count from 1.
-
-    Attributes:
-        marker: Its first field, by which it is known.
-        record_count: Position of the number of data records: without header and control record.
-        sum: Position of the sum of the column `sum_of`, written as the amounts are.
-    """
+    """The last record of a file, which says what the file holds, known by its first field, the `marker`. Positions of
+    its fields count from 1: that of the number of data records (without header and control record), and that of the sum
+    of the column `sum_of`, written as the amounts are."""
 
     marker: str = Field(min_length=1)
     record_count: _Position
@@ -59,16 +58,9 @@ class ControlRecord(_Declared):
 
 
 class FileFormat(_Declared):
-    """How the file is written, where that differs from CSV as RFC 4180 has it.
-
-    Attributes:
-        delimiter: Character between the fields.
-        escape: A character before a quote, a delimiter or itself that takes its meaning away; '' for none.
-        encoding: As FEED_ENCODING has it, which holds for feeds that declare none.
-        decimal_separator: Of amounts.
-        thousands_separator: Of amounts, which may leave it out; '' for none.
-        control_record: None where there is none.
-    """
+    """How the file is written, where that differs from CSV as RFC 4180 has it; '' and None stand for none. `escape`
+    takes away the meaning of a quote, a delimiter or itself behind it; `encoding` is as FEED_ENCODING has it, which
+    holds for feeds that declare none; the separators are those of amounts, which may leave out that of thousands."""
 
     delimiter: Literal[",", ";", "\t", "|"] = ","
     escape: Literal["", "\\"] = ""
@@ -84,14 +76,10 @@ class FileFormat(_Declared):
 
 
 class ColumnOptions(_Declared):
-    """What is declared of a column that the standard has no word for.
-
-    Attributes:
-        history: Its text is part of history: snapshots, events, and what the marts choose of it.
-        leading_zeros: Of an id: kept (for the rules of validity to judge), taken off, or a reason to reject the line.
-        three_decimals: An amount with exactly three decimals is meant as such: without a word it is a warning, for
-            15.000 is fifteen thousand in half of Europe.
-    """
+    """What is declared of a column that the standard has no word for: its text is part of `history` (of snapshots,
+    events, and what the marts choose of it); leading zeros of an id are kept (for the rules of validity to judge),
+    taken off, or a reason to reject the line; an amount with exactly three decimals is meant (without a word it is a
+    warning, for 15.000 is fifteen thousand in half of Europe)."""
 
     history: bool = False
     leading_zeros: Literal["keep", "strip", "refuse"] = "keep"
@@ -102,10 +90,8 @@ class _TypeOptions(BaseModel):
     pattern: str | None = None
 
 
-class Column(BaseModel):
+class Column(_Declared):
     """A column of a feed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: _Name
     header: str = Field(alias="physicalName", min_length=1)
@@ -114,43 +100,18 @@ class Column(BaseModel):
     is_required: bool = Field(alias="required")
     is_key: bool = Field(alias="primaryKey", default=False)
     type_options: _TypeOptions = Field(alias="logicalTypeOptions", default=_TypeOptions())
-    options: Annotated[ColumnOptions, BeforeValidator(_by_name)] = Field(
-        alias="customProperties", default=ColumnOptions()
-    )
-
-    @property
-    def pattern(self) -> str | None:
-        """What its values have to match, white space around them aside."""
-        return self.type_options.pattern
+    options: Annotated[ColumnOptions, _BY_NAME] = Field(alias="customProperties", default=ColumnOptions())
 
 
-class _Schema(BaseModel):
+class Feed(BaseModel):
+    """One CSV extract, as its contract declares it; `declared` are its columns, in the order sent."""
+
+    model_config = ConfigDict(frozen=True)
+
     name: _Name
     file_name: str = Field(alias="physicalName", min_length=1)
-    properties: tuple[Column, ...] = Field(min_length=1)
-    format: Annotated[FileFormat, BeforeValidator(_by_name)] = Field(alias="customProperties", default=FileFormat())
-
-
-class _Contract(BaseModel):
-    kind: Literal["DataContract"]
-    tables: tuple[_Schema] = Field(alias="schema")
-
-
-@dataclass(frozen=True)
-class Feed:
-    """One CSV extract.
-
-    Attributes:
-        name: Name of the feed; also of its change log (`landing.<name>`).
-        file_name: File in the inputs folder.
-        declared: Its columns, in the order sent.
-        format: How the file is written.
-    """
-
-    name: str
-    file_name: str
-    declared: tuple[Column, ...]
-    format: FileFormat = field(default_factory=FileFormat)
+    declared: tuple[Column, ...] = Field(alias="properties", min_length=1)
+    format: Annotated[FileFormat, _BY_NAME] = Field(alias="customProperties", default=FileFormat())
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -178,16 +139,13 @@ class Feed:
         return tuple(column.name for column in self.declared if column.type == "number")
 
     def reading(self, encoding: str) -> str:
-        """How a file is read: the encoding, and what the contract says of it that is not as usual.
-
-        Args:
-            encoding: Of feeds that declare none.
-        """
+        """How a file is read: the encoding (`encoding` where the contract has none), and what the contract says of it
+        that is not as usual."""
         said = self.format.model_dump(by_alias=True, exclude_defaults=True)
         encoding = said.pop("encoding", encoding)
         for column in self.declared:
-            if column.pattern or column.options.leading_zeros != "keep":
-                said[column.name] = [column.pattern, column.options.leading_zeros]
+            if column.type_options.pattern or column.options.leading_zeros != "keep":
+                said[column.name] = [column.type_options.pattern, column.options.leading_zeros]
         return f"{encoding} {json.dumps(said)}" if said else encoding
 
     @property
@@ -222,12 +180,14 @@ class Feed:
         }
 
 
-def read_feeds(folder: Path) -> tuple[Feed, ...]:
-    """The feeds that a folder declares, in the order of their files' names.
+class _Contract(BaseModel):
+    kind: Literal["DataContract"]
+    feeds: tuple[Feed] = Field(alias="schema")
 
-    Raises:
-        SettingsError: A contract can't be read, or does not fit itself or another.
-    """
+
+def read_feeds(folder: Path) -> tuple[Feed, ...]:
+    """The feeds that a folder declares, in the order of their files' names. Raises SettingsError for a contract that
+    can't be read, or does not fit itself or another."""
     feeds = tuple(sorted(map(_read_contract, sorted(folder.glob("*.yaml"))), key=lambda feed: feed.file_name))
     if not feeds:
         raise SettingsError(f"{folder} declares no feed.")
@@ -240,52 +200,44 @@ def read_feeds(folder: Path) -> tuple[Feed, ...]:
 def _read_contract(path: Path) -> Feed:
     place = f"feeds/{path.name}"
     try:
-        contract = _Contract.model_validate(YAML(typ="safe").load(path))
+        (feed,) = _Contract.model_validate(YAML(typ="safe").load(path)).feeds
     except ValidationError as error:
-        raise SettingsError("\n".join(f"{place}: {_breach(one)}" for one in error.errors())) from None
+        breaches = [f"{place}: {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        raise SettingsError("\n".join(breaches)) from None
     except YAMLError as error:
         raise SettingsError(f"{place} is no YAML: {error}") from None
-    (table,) = contract.tables
-    _check(place, table, path.stem)
-    return Feed(table.name, table.file_name, table.properties, table.format)
+    if feed.name != path.stem:
+        raise SettingsError(f"{place} declares the feed {feed.name}: name the file {feed.name}.yaml.")
+    for fault in _faults(feed):
+        raise SettingsError(f"{place}: {fault}")
+    return feed
 
 
-def _breach(error: Any) -> str:
-    return f"{'.'.join(map(str, error['loc']))}: {error['msg']}"
-
-
-def _check(place: str, table: _Schema, stem: str) -> None:
-    keys = [column for column in table.properties if column.is_key]
-    if table.name != stem:
-        raise SettingsError(f"{place} declares the feed {table.name}: name the file {table.name}.yaml.")
-    if len(keys) != 1 or not keys[0].is_required:
-        raise SettingsError(f"{place}: one column is the primaryKey, and that one is required.")
-    written = table.format
-    control = written.control_record
+def _faults(feed: Feed) -> Iterator[str]:
+    """What of a contract does not fit the rest of it, or an engine."""
+    if [column.is_required for column in feed.declared if column.is_key] != [True]:
+        yield "one column is the primaryKey, and that one is required."
+    control = feed.format.control_record
     if control and (control.sum is None) != (control.sum_of is None):
-        raise SettingsError(f"{place}: a controlRecord has sum and sumOf, or neither.")
-    if control and control.sum_of and control.sum_of not in [c.name for c in table.properties if c.type == "number"]:
-        raise SettingsError(f"{place}: the controlRecord's sumOf, {control.sum_of}, is no column of type number.")
-    if written.decimal_separator == written.thousands_separator:
-        raise SettingsError(f"{place}: decimalSeparator and thousandsSeparator are both {written.decimal_separator}.")
-    for column in table.properties:
+        yield "a controlRecord has sum and sumOf, or neither."
+    if control and control.sum_of and control.sum_of not in feed.amounts:
+        yield f"the controlRecord's sumOf, {control.sum_of}, is no column of type number."
+    if feed.format.decimal_separator == feed.format.thousands_separator:
+        yield f"decimalSeparator and thousandsSeparator are both {feed.format.decimal_separator}."
+    for column in feed.declared:
         try:
-            duckdb.execute("SELECT regexp_full_match('', $1)", [column.pattern or ""])
+            duckdb.execute("SELECT regexp_full_match('', $1)", [column.type_options.pattern or ""])
         except duckdb.Error as error:
-            raise SettingsError(f"{place}: the pattern of {column.name}: {first_line(error)}") from None
-    reserved = Feed(table.name, table.file_name, ()).change_log
-    names = [column.name for column in table.properties]
-    headers = [column.header.casefold() for column in table.properties]
-    words_of_sql = duckdb.sql(
-        "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'"
-    ).fetchall()
-    for name in names:
-        if (name,) in words_of_sql:
-            raise SettingsError(f"{place}: {name} is a word of SQL: give the column another name.")
-        if names.count(name) > 1 or name in reserved:
-            raise SettingsError(f"{place}: there is another column {name}.")
-    if len(set(headers)) < len(headers):
-        raise SettingsError(f"{place}: two columns have the same name in the header.")
+            yield f"the pattern of {column.name}: {first_line(error)}"
+    words = duckdb.sql("SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'").fetchall()
+    names = Counter([*feed.model_copy(update={"declared": ()}).change_log, *feed.columns])
+    for name in feed.columns:
+        if (name,) in words:
+            yield f"{name} is a word of SQL: give the column another name."
+        if names[name] > 1:
+            yield f"there is another column {name}."
+    if len(set(map(str.casefold, feed.header))) < len(feed.header):
+        yield "two columns have the same name in the header."
 
 
 FEEDS = read_feeds(FOLDER)

@@ -14,17 +14,16 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from macros.text import cleaned, without_leading_zeros
 from scripts.feeds import Feed
+from scripts.ingest.reader import ParsedFeed, key_of
 from scripts.warehouse import LoadArea, Warehouse
+from scripts.warehouse.landing_tables import LANDING_TABLES
 
 
 @dataclass(frozen=True)
 class ChangeCounts:
-    """Rows of one file by what they were against the rows known before, and the known keys, in all and missing.
-
-    `known_row_count` counts the different rows known before: more than keys where a key was in conflict.
-    """
+    """Rows of one file by what they were against the rows known before; the known keys, in all and missing; and the
+    different rows known before, more than keys where a key was in conflict."""
 
     new_count: int
     changed_count: int
@@ -43,10 +42,7 @@ class ChangeCounts:
         """The share of the rows known before that are no longer there, or of the file's that were not there before,
         whichever is larger; there are known rows."""
         differing = self.new_count + self.changed_count
-        return max(
-            1 - self.unchanged_count / self.known_row_count,
-            differing / (differing + self.unchanged_count),
-        )
+        return max(1 - self.unchanged_count / self.known_row_count, differing / (differing + self.unchanged_count))
 
 
 @dataclass(frozen=True)
@@ -54,16 +50,17 @@ class CapturedChanges:
     """Tables of one feed's comparison.
 
     Attributes:
-        received: All rows of the file.
+        received: SQL for all rows of the file, with their key; `rejects`: for its rejected lines, None where none are.
         known: The different rows that the committed loads left known, with `rows_for_key_count`.
         differing: One row per key of which the file holds other rows than are known, with `is_known` and `is_rejected`
             (a rejected line names it).
         present: The file's different rows of these keys, with `copies_count` and `rows_for_key_count`.
-        closes_missing_keys: Whether a missing key is gone; else it is not seen.
+        closes_missing_keys: A missing key is gone, for that of each rejected line could be told; else it is not seen.
     """
 
     feed: Feed
     received: str
+    rejects: str | None
     known: str
     differing: str
     present: str
@@ -71,45 +68,50 @@ class CapturedChanges:
 
     @property
     def is_missing(self) -> str:
-        """SQL for: the key of a row of `differing`, joined with `present`, is missing."""
+        """SQL for: the key of a row of `compared` is missing."""
         return f"present.{self.feed.key_column} IS NULL AND NOT differing.is_rejected"
 
+    @property
+    def compared(self) -> str:
+        """SQL for `differing`, joined with `present`."""
+        key = self.feed.key_column
+        return f"{self.differing} AS differing LEFT JOIN {self.present} AS present ON present.{key} = differing.{key}"
 
-def capture_changes(
-    area: LoadArea, feed: Feed, received: str, rejects: str | None, *, closes_missing_keys: bool
-) -> CapturedChanges:
-    """Compares the received rows (`feed.columns`, text, never NULL) with what the committed loads left known.
+    @property
+    def keys_not_seen(self) -> str:
+        """A query (record_key) for the missing keys that stay open; there is none where `closes_missing_keys`."""
+        return f"SELECT differing.{self.feed.key_column} AS record_key FROM {self.compared} WHERE {self.is_missing}"
 
-    Args:
-        rejects: The file's rejected lines with their `record_key`; None where there are none.
-        closes_missing_keys: Whether the key of each of them could be told.
-    """
-    key = feed.key_column
+
+def is_committed(feed: str) -> str:
+    """SQL for: a row of a feed's change log is of a load that is in the ledger."""
+    return f"loaded_at IN (SELECT loaded_at FROM landing.load WHERE feed = '{feed}')"
+
+
+def capture_changes(area: LoadArea, parsed: ParsedFeed) -> CapturedChanges:
+    """Compares the rows of a file with what the committed loads left known."""
+    feed, key = parsed.feed, parsed.feed.key_column
+    received = area.stage(parsed.rows_table)
+    rejects = area.stage(parsed.rejects_table) if parsed.rejected_count else None
     columns = ", ".join(feed.columns)
     # A column that the feed did not have yet held an empty field.
     held = ", ".join(f"COALESCE(known.{name}, '') AS {name}" for name in feed.columns)
-    is_committed = f"loaded_at IN (SELECT loaded_at FROM landing.load WHERE feed = '{feed.name}')"
-    known = area.scratch(
-        f"known_{feed.name}",
-        f"""
+    is_of_load = is_committed(feed.name)
+    known_rows = f"""
         -- Before a key's new rows there is nothing, or its tombstone: only the other rows end what was known.
         WITH ended AS (
-            SELECT {key}, MAX(loaded_at) AS ended_at
-            FROM landing.{feed.name}
-            WHERE change_type <> 'new' AND {is_committed}
-            GROUP BY {key}
+            SELECT {key}, MAX(loaded_at) AS ended_at FROM landing.{feed.name}
+            WHERE change_type <> 'new' AND {is_of_load} GROUP BY {key}
         )
         SELECT known.{key}, known.rows_for_key_count, {held}
         FROM landing.{feed.name} AS known
         LEFT JOIN ended ON ended.{key} = known.{key}
-        WHERE known.change_type <> 'gone' AND {is_committed} AND loaded_at >= COALESCE(ended_at, loaded_at)
-        """,
-    )
-    rejected_keys = f"SELECT record_key FROM {rejects} WHERE record_key IS NOT NULL"
-    is_rejected = f"{key} IN ({rejected_keys})" if rejects else "FALSE"
-    differing = area.scratch(
-        f"differing_{feed.name}",
-        f"""
+        WHERE known.change_type <> 'gone' AND {is_of_load} AND loaded_at >= COALESCE(ended_at, loaded_at)
+        """
+    known = area.scratch(f"known_{feed.name}", known_rows)
+    keyed = f"(SELECT {_key(feed)} AS {key}, {columns} FROM {received} AS file)"
+    is_rejected = f"{key} IN (SELECT record_key FROM {rejects} WHERE record_key IS NOT NULL)" if rejects else "FALSE"
+    differing_keys = f"""
         WITH differing AS (
             SELECT DISTINCT COALESCE(known.{key}, {_key(feed)}) AS {key}
             FROM {received} AS file
@@ -121,22 +123,16 @@ def capture_changes(
         )
         SELECT {key}, {key} IN (SELECT {key} FROM {known}) AS is_known, {is_rejected} AS is_rejected
         FROM differing
-        """,
-    )
-    present = area.scratch(
-        f"present_{feed.name}",
-        f"""
-        WITH present AS (
-            SELECT {key}, {columns}, COUNT(*) AS copies_count
-            FROM (SELECT {_key(feed)} AS {key}, {columns} FROM {received} AS file) AS keyed
-            WHERE {key} IN (SELECT {key} FROM {differing})
-            GROUP BY {key}, {columns}
-        )
-        SELECT {key}, {columns}, copies_count, COUNT(*) OVER (PARTITION BY {key}) AS rows_for_key_count
-        FROM present
-        """,
-    )
-    return CapturedChanges(feed, received, known, differing, present, closes_missing_keys)
+        """
+    differing = area.scratch(f"differing_{feed.name}", differing_keys)
+    present_rows = f"""
+        SELECT {key}, {columns}, COUNT(*) AS copies_count, COUNT(*) OVER (PARTITION BY {key}) AS rows_for_key_count
+        FROM {keyed} AS keyed
+        WHERE {key} IN (SELECT {key} FROM {differing})
+        GROUP BY {key}, {columns}
+        """
+    present = area.scratch(f"present_{feed.name}", present_rows)
+    return CapturedChanges(feed, keyed, rejects, known, differing, present, not parsed.untold_key_count)
 
 
 def count_changes(warehouse: Warehouse, changes: CapturedChanges) -> ChangeCounts:
@@ -144,40 +140,22 @@ def count_changes(warehouse: Warehouse, changes: CapturedChanges) -> ChangeCount
     key = changes.feed.key_column
     # Not NOT IN: on a warehouse that is a join of every row with every other once the keys are too many to broadcast.
     is_equal = f"NOT EXISTS (SELECT 1 FROM {changes.differing} AS other WHERE other.{key} = equal.{key})"
-    ((new, changed, missing, repeated, unchanged, equal_rows, known_keys, known_rows),) = warehouse.fetch(
-        f"""
+    in_conflict = f"CASE WHEN rows_for_key_count > 1 THEN {key} END"
+    query = f"""
         SELECT
             COUNT(CASE WHEN NOT differing.is_known THEN present.{key} END),
             COUNT(CASE WHEN differing.is_known THEN present.{key} END),
-            COUNT(CASE WHEN {changes.is_missing} THEN 1 END),
             COALESCE(SUM(present.copies_count - 1), 0),
             (SELECT COUNT(*) FROM {changes.known} AS equal WHERE {is_equal}),
-            (
-                SELECT COUNT(*)
-                FROM (SELECT {_key(changes.feed)} AS {key} FROM {changes.received} AS file) AS equal
-                WHERE {is_equal}
-            ),
-            (
-                SELECT
-                    COUNT(CASE WHEN rows_for_key_count = 1 THEN 1 END)
-                    + COUNT(DISTINCT CASE WHEN rows_for_key_count > 1 THEN {key} END)
-                FROM {changes.known}
-            ),
+            (SELECT COUNT(*) FROM {changes.received} AS equal WHERE {is_equal}),
+            (SELECT COUNT(*) - COUNT({in_conflict}) + COUNT(DISTINCT {in_conflict}) FROM {changes.known}),
+            COUNT(CASE WHEN {changes.is_missing} THEN 1 END),
             (SELECT COUNT(*) FROM {changes.known})
-        FROM {changes.differing} AS differing
-        LEFT JOIN {changes.present} AS present ON present.{key} = differing.{key}
+        FROM {changes.compared}
         """
-    )
-    return ChangeCounts(
-        new_count=new,
-        changed_count=changed,
-        unchanged_count=unchanged,
-        # A key whose rows are all known: what the file holds beyond one of each is a copy.
-        duplicate_count=int(repeated) + equal_rows - unchanged,
-        known_key_count=known_keys,
-        missing_key_count=missing,
-        known_row_count=known_rows,
-    )
+    ((new, changed, repeated, unchanged, equal_rows, *known),) = warehouse.fetch(query)
+    # A key whose rows are all known: what the file holds beyond one of each is a copy.
+    return ChangeCounts(new, changed, unchanged, int(repeated) + equal_rows - unchanged, *known)
 
 
 def change_log_rows(changes: CapturedChanges, loaded_at: str) -> str:
@@ -186,48 +164,30 @@ def change_log_rows(changes: CapturedChanges, loaded_at: str) -> str:
     key = changes.feed.key_column
     is_gone = changes.is_missing if changes.closes_missing_keys else "FALSE"
     return f"""
-        SELECT
-            {loaded_at} AS loaded_at,
-            CASE
-                WHEN present.{key} IS NULL THEN 'gone'
-                WHEN differing.is_known THEN 'changed'
-                ELSE 'new'
-            END AS change_type,
-            differing.{key},
-            COALESCE(present.rows_for_key_count, 0) AS rows_for_key_count,
+        SELECT {loaded_at} AS loaded_at,
+            CASE WHEN present.{key} IS NULL THEN 'gone' WHEN differing.is_known THEN 'changed' ELSE 'new' END
+                AS change_type,
+            differing.{key}, COALESCE(present.rows_for_key_count, 0) AS rows_for_key_count,
             {", ".join(f"present.{name}" for name in changes.feed.columns)}
-        FROM {changes.differing} AS differing
-        LEFT JOIN {changes.present} AS present ON present.{key} = differing.{key}
-        WHERE (present.{key} IS NOT NULL OR ({is_gone}))
+        FROM {changes.compared}
+        WHERE present.{key} IS NOT NULL OR ({is_gone})
         """
 
 
 def append_changes(warehouse: Warehouse, changes: CapturedChanges, loaded_at: str) -> None:
-    """Appends what is new, changed or gone to the change log, dated `loaded_at` (an SQL timestamp literal).
+    """Appends what is new, changed or gone to the change log, dated `loaded_at` (an SQL timestamp literal), once."""
+    append_once(warehouse, changes.feed.name, change_log_rows(changes, loaded_at), f"loaded_at = {loaded_at}")
 
-    Repeating it changes nothing: a client that lost its connection may send a statement again that had been run.
-    """
-    feed = changes.feed
+
+def append_once(warehouse: Warehouse, table: str, rows: str, is_there: str) -> None:
+    """Appends the rows of a query to a table of the landing zone, unless it has some for which `is_there` (SQL) holds:
+    repeated it changes nothing, for a client that lost its connection may send a statement again that had been run."""
+    columns = ", ".join(LANDING_TABLES[table])
     warehouse.execute(
-        f"""
-        INSERT INTO landing.{feed.name} ({", ".join(feed.change_log)})
-        {change_log_rows(changes, loaded_at)}
-            AND NOT EXISTS (SELECT 1 FROM landing.{feed.name} WHERE loaded_at = {loaded_at})
-        """
+        f"INSERT INTO landing.{table} ({columns}) SELECT {columns} FROM ({rows}) AS found "
+        f"WHERE NOT EXISTS (SELECT 1 FROM landing.{table} WHERE {is_there})"
     )
 
 
-def keys_not_seen(changes: CapturedChanges) -> str:
-    """A query for the missing keys that stay open; there is none where `closes_missing_keys`."""
-    key = changes.feed.key_column
-    return f"""
-        SELECT differing.{key} AS record_key
-        FROM {changes.differing} AS differing
-        LEFT JOIN {changes.present} AS present ON present.{key} = differing.{key}
-        WHERE {changes.is_missing}
-        """
-
-
 def _key(feed: Feed) -> str:
-    key = cleaned(exp.column(feed.key, "file"))
-    return (without_leading_zeros(key) if feed.key in feed.stripped else key).sql(dialect="duckdb")
+    return key_of(feed, exp.column(feed.key, "file")).sql(dialect="duckdb")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
+from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import duckdb
+from duckdb import DuckDBPyConnection
 from sqlglot import exp
 
 from macros.text import plain_amount
 from scripts.errors import FeedRefusedError
-from scripts.feeds import ControlRecord, Feed, FileFormat
-from scripts.ingest.reader_scan import ByteCounter, FileScan
+from scripts.ingest.reader_scan import FileScan, count_bytes
+from scripts.ingest.reader_split import Grammar, read_record
+
+if TYPE_CHECKING:
+    from scripts.ingest.reader import ParsedFeed
 
 # A control record is longer than no line of the kind.
 _TAIL_BYTES = 1 << 16
@@ -29,16 +33,12 @@ class Claims:
     sum_of: str | None
 
 
-def take_off_control_record(feed: Feed, path: Path, scan: FileScan, copy_path: Path) -> tuple[FileScan, Claims | None]:
-    """The file without its control record, and what that claims; the file itself where its feed declares none.
-
-    Args:
-        copy_path: Where the text goes that is left, in UTF-8.
-
-    Raises:
-        FeedRefusedError: The last line is no control record, or holds no number where one has to be.
-    """
-    declared = feed.format.control_record
+def take_off_control_record(scan: FileScan, copy_path: Path) -> tuple[FileScan, Claims | None]:
+    """The file without its control record (the text that is left in `copy_path`, UTF-8), and what that claims; the file
+    itself where its feed declares none. Raises FeedRefusedError where the last line is no control record, or holds no
+    number where one has to be."""
+    feed, written = scan.feed, scan.feed.format
+    declared = written.control_record
     if declared is None:
         return scan, None
     size = scan.text_path.stat().st_size
@@ -47,88 +47,56 @@ def take_off_control_record(feed: Feed, path: Path, scan: FileScan, copy_path: P
         tail = source.read()
     text = tail.rstrip(b"\r\n")
     line = tail[max(text.rfind(b"\n"), text.rfind(b"\r")) + 1 :]
-    fields = _fields(line, feed.format)
-    if not fields or fields[0].strip() != declared.marker:
+    record = read_record(line, 0, Grammar(len(feed.columns), written.delimiter, written.escape))
+    fields = [field.decode("utf-8", "replace").strip() for field in record.fields]
+    if fields[:1] != [declared.marker]:
         raise FeedRefusedError(
-            f"{path} does not end with its control record (a line that begins with {declared.marker}): the file looks "
-            f"cut off. Have the {feed.name} feed sent again."
+            f"{scan.path} does not end with its control record (a line that begins with {declared.marker}): the file "
+            f"looks cut off. Have the {feed.name} feed sent again."
         )
+
+    def number(position: int) -> Decimal:
+        decimal, thousands = written.separators
+        try:
+            return Decimal(fields[position - 1].replace(thousands or "\0", "").replace(decimal, "."))
+        except (IndexError, InvalidOperation):
+            raise FeedRefusedError(
+                f"{scan.path}: field {position} of its control record is no number. Have the {feed.name} feed sent "
+                f"again, or mend the positions in feeds/{feed.name}.yaml."
+            ) from None
+
+    record_count = int(number(declared.record_count))
+    claims = Claims(record_count, number(declared.sum) if declared.sum else Decimal(0), declared.sum_of)
     if scan.text_path != copy_path:
         shutil.copyfile(scan.text_path, copy_path)
     with copy_path.open("r+b") as copy:
         copy.truncate(size - len(line))
-    taken_off = ByteCounter(feed.format.delimiter)
-    taken_off.add(line)
-    rest = replace(
-        scan,
-        text_path=copy_path,
-        head=scan.head[: size - len(line) - scan.text_offset],
-        counts=scan.counts - taken_off.counts,
-    )
-    return rest, _claims(feed, path, declared, fields)
+    head = scan.head[: size - len(line) - scan.text_offset]
+    counts = scan.counts - count_bytes(BytesIO(line), written.delimiter)
+    return replace(scan, text_path=copy_path, head=head, counts=counts), claims
 
 
-def check_claims(
-    claims: Claims,
-    connection: duckdb.DuckDBPyConnection,
-    rows_table: str,
-    feed: Feed,
-    path: Path,
-    row_count: int,
-    rejected_count: int,
-) -> None:
-    """Compares what the control record claims with what was read.
-
-    Raises:
-        FeedRefusedError: They differ.
-    """
-    damaged = f", {rejected_count:,} of them damaged" if rejected_count else ""
+def check_claims(connection: DuckDBPyConnection, parsed: ParsedFeed, claims: Claims) -> None:
+    """Raises FeedRefusedError unless what the control record claims is what was read."""
+    feed, found = parsed.feed, parsed.data_line_count
+    damaged = f"{parsed.rejected_count:,} of them damaged" if parsed.rejected_count else ""
     remedy = f"The file looks cut off or changed on its way: have the {feed.name} feed sent again."
-    if claims.record_count != row_count + rejected_count:
+    if claims.record_count != found:
         raise FeedRefusedError(
-            f"{path}: its control record claims {claims.record_count:,} records, and {row_count + rejected_count:,} "
-            f"are there{damaged}. {remedy}"
+            f"{parsed.path}: its control record claims {claims.record_count:,} records, and {found:,} are there"
+            f"{', ' + damaged if damaged else ''}. {remedy}"
         )
     if claims.sum_of is None:
         return
     amount = plain_amount(exp.column(claims.sum_of), *feed.format.separators).sql(dialect="duckdb")
-    found = connection.execute(
-        f"SELECT coalesce(sum(TRY_CAST({amount} AS DECIMAL(38, 10))), 0) FROM {rows_table}"
-    ).fetchone()
-    assert found is not None
-    if found[0] != claims.sum:
+    ((total,),) = connection.execute(
+        f"SELECT coalesce(sum(TRY_CAST({amount} AS DECIMAL(38, 10))), 0) FROM {parsed.rows_table}"
+    ).fetchall()
+    if total != claims.sum:
         column = feed.header[feed.columns.index(claims.sum_of)]
-        claimed, is_there = str(claims.sum), str(found[0].normalize())
+        claimed, is_there = str(claims.sum), str(total.normalize())
         raise FeedRefusedError(
-            f"{path}: its control record claims {claimed} as the sum of {column}, and the records that could be read "
-            f"come to {is_there}{' (' + damaged.removeprefix(', ') + ')' if damaged else ''}. {remedy}",
+            f"{parsed.path}: its control record claims {claimed} as the sum of {column}, and the records that could be "
+            f"read come to {is_there}{f' ({damaged})' if damaged else ''}. {remedy}",
             quotes=[claimed, is_there],
         )
-
-
-def _fields(line: bytes, written: FileFormat) -> list[str]:
-    lines = [line.decode("utf-8", "replace")]
-    try:
-        records = csv.reader(lines, strict=True, delimiter=written.delimiter, escapechar=written.escape or None)
-        return next(records, [])
-    except csv.Error:
-        return []
-
-
-def _claims(feed: Feed, path: Path, declared: ControlRecord, fields: list[str]) -> Claims:
-    decimal, thousands = feed.format.separators
-
-    def number(position: int) -> Decimal:
-        try:
-            return Decimal(fields[position - 1].strip().replace(thousands or "\0", "").replace(decimal, "."))
-        except (IndexError, InvalidOperation):
-            raise FeedRefusedError(
-                f"{path}: field {position} of its control record is no number. Have the {feed.name} feed sent again, "
-                f"or mend the positions in feeds/{feed.name}.yaml."
-            ) from None
-
-    return Claims(
-        record_count=int(number(declared.record_count)),
-        sum=number(declared.sum) if declared.sum else Decimal(0),
-        sum_of=declared.sum_of,
-    )

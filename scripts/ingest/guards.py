@@ -11,9 +11,10 @@ from sqlglot import exp
 from macros.text import absent, of_form, plain_amount
 from scripts.errors import FeedRefusedError
 from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS, Feed
-from scripts.ingest.change_capture import CapturedChanges, ChangeCounts
+from scripts.ingest.change_capture import CapturedChanges, ChangeCounts, is_committed
 from scripts.ingest.outlook import Outlook
 from scripts.results import AmbiguousAmounts, FeedLoad, Removal
+from scripts.settings import Settings
 from scripts.sql import timestamp_literal
 from scripts.warehouse import Warehouse
 from scripts.wording import words
@@ -40,11 +41,8 @@ def refuse_truncated_feed(counts: ChangeCounts, path: Path, max_removed_share: f
 
 def large_removals(warehouse: Warehouse, loads: Iterable[FeedLoad], warn_share: float) -> list[Removal]:
     """The files of a taken load that removed more of the known keys than goes without a warning."""
-    removals = [
-        Removal(load.feed, load.gone_count, _known_before(warehouse, load), warn_share)
-        for load in loads
-        if load.gone_count
-    ]
+    lossy = [load for load in loads if load.gone_count]
+    removals = [Removal(load.feed, load.gone_count, _known_before(warehouse, load), warn_share) for load in lossy]
     return [one for one in removals if _are_too_many(one.gone_count, one.known_key_count, warn_share)]
 
 
@@ -54,13 +52,12 @@ def ambiguous_amounts(warehouse: Warehouse, loads: Iterable[FeedLoad]) -> list[A
     moments = {load.feed: timestamp_literal(load.loaded_at) for load in loads if load.new_count + load.changed_count}
     found = []
     for feed in FEEDS:
+        separator = feed.format.decimal_separator
         for column in feed.declared:
             if feed.name in moments and column.type == "number" and not column.options.three_decimals:
-                text = exp.column(column.name)
-                form = of_form(plain_amount(text, *feed.format.separators), "[+-]?[0-9]+[.][0-9]{3}")
+                form = _is_amount(feed, column.name, "[+-]?[0-9]+[.][0-9]{3}").sql(dialect="duckdb")
                 # The second condition says it all, and takes five times as long.
-                separator = feed.format.decimal_separator
-                is_ambiguous = f"{column.name} LIKE '%{separator}___%' AND {form.sql(dialect='duckdb')}"
+                is_ambiguous = f"{column.name} LIKE '%{separator}___%' AND {form}"
                 ((count,),) = warehouse.fetch(
                     f"SELECT COUNT(CASE WHEN {is_ambiguous} THEN 1 END) FROM landing.{feed.name} "
                     f"WHERE loaded_at = {moments[feed.name]}"
@@ -88,59 +85,54 @@ def refuse_emptied_column(
             )
 
 
-def refuse_mass_quarantine(outlook: Outlook, feed: Feed, path: Path, max_share: float) -> None:
+def refuse_mass_quarantine(outlook: Outlook, feed: Feed, settings: Settings) -> None:
     """Refuses a file of whose new and changed rows too many break one and the same rule.
 
     A fault on the sender's side makes many rows break one rule. A row or two against each of the rules is the ordinary
     dirt of a small file, and what the quarantine is for.
     """
     rows, reasons = outlook.reasons(feed)
-    worst = max(reasons.values(), default=0)
+    worst, max_share = max(reasons.values(), default=0), settings.max_quarantined_share
     if _are_too_many(worst, rows, max_share):
         raise FeedRefusedError(
-            f"{path}: {worst:,} of the {rows:,} new and changed rows ({worst / rows:.0%}; at most {max_share:.0%} may) "
-            f"would be quarantined for one reason. All reasons: {_counted(reasons)}. {_REMEDY}"
+            f"{settings.input_path / feed.file_name}: {worst:,} of the {rows:,} new and changed rows "
+            f"({worst / rows:.0%}; at most {max_share:.0%} may) would be quarantined for one reason. All reasons: "
+            f"{_counted(reasons)}. {_REMEDY}"
         )
 
 
-def refuse_lost_rows(outlook: Outlook, inputs: Path, max_share: float) -> None:
+def refuse_lost_rows(outlook: Outlook, settings: Settings) -> None:
     """Refuses a load that would leave too many accounts without a known customer, or a mart without too many rows.
-
-    Accounts that leave the feed do not count: what may leave is for the guard on removals to say.
-    """
-    effect = outlook.effect()
-    held_back, accounts = effect.held_back.total(), effect.account_count
+    Accounts that leave the feed do not count: what may leave is for the guard on removals to say."""
+    inputs, max_share = settings.input_path, settings.max_quarantined_share
+    (accounts, reasons), marts = outlook.effect()
+    held_back = reasons.total()
     if _are_too_many(held_back, accounts, max_share):
         raise FeedRefusedError(
             f"{inputs}: {held_back:,} of the {accounts:,} valid accounts ({held_back / accounts:.0%}; at most "
             f"{max_share:.0%} may) would be held back by this load, for want of a valid customer: "
-            f"{_counted(effect.held_back)}. {CUSTOMER.file_name} and {ACCOUNT.file_name} do not fit together. {_REMEDY}"
+            f"{_counted(reasons)}. {CUSTOMER.file_name} and {ACCOUNT.file_name} do not fit together. {_REMEDY}"
         )
-    for mart, lost in effect.mart_lost.items():
-        rows = effect.mart_count[mart]
-        if _are_too_many(lost.total(), rows, max_share):
+    for mart, (rows, lost) in marts.items():
+        gone = lost.total()
+        if _are_too_many(gone, rows, max_share):
             raise FeedRefusedError(
-                f"{inputs}: marts.{mart} would lose {lost.total():,} of its {rows:,} rows "
-                f"({lost.total() / rows:.0%}; at most {max_share:.0%} may) by this load, though the accounts are still "
-                f"in the feed: {_counted(lost)}. {_REMEDY}"
+                f"{inputs}: marts.{mart} would lose {gone:,} of its {rows:,} rows ({gone / rows:.0%}; at most "
+                f"{max_share:.0%} may) by this load, though the accounts are still in the feed: {_counted(lost)}. "
+                f"{_REMEDY}"
             )
 
 
 def _known_before(warehouse: Warehouse, load: FeedLoad) -> int:
     """Keys of its feed that were known before a load, from the log: each came new so many times, and left in between.
-
-    All rows of a key that comes new are new, so that as many rows as it has make one key.
-    """
-    rows = warehouse.fetch(
-        f"""
-        SELECT change_type, rows_for_key_count, COUNT(*)
-        FROM landing.{load.feed}
-        WHERE change_type IN ('new', 'gone') AND loaded_at < {timestamp_literal(load.loaded_at)}
-            AND loaded_at IN (SELECT loaded_at FROM landing.load WHERE feed = '{load.feed}')
+    All rows of a key that comes new are new, so that as many rows as it has make one key."""
+    query = f"""
+        SELECT change_type, rows_for_key_count, COUNT(*) FROM landing.{load.feed}
+        WHERE change_type <> 'changed' AND loaded_at < {timestamp_literal(load.loaded_at)} AND {is_committed(load.feed)}
         GROUP BY change_type, rows_for_key_count
         """
-    )
-    return sum(count // rows_for_key if change == "new" else -count for change, rows_for_key, count in rows)
+    found = warehouse.fetch(query)
+    return sum(count // rows_for_key if change == "new" else -count for change, rows_for_key, count in found)
 
 
 def _are_too_many(part: int, whole: int, max_share: float) -> bool:
@@ -160,8 +152,7 @@ def _shares_without_value(warehouse: Warehouse, changes: CapturedChanges) -> lis
         for column in columns
         for held in ("was_held", "is_held")
     )
-    (found,) = warehouse.fetch(
-        f"""
+    query = f"""
         SELECT {shares}
         FROM (
             SELECT {", ".join(columns)}, 1 AS was_held, CASE WHEN differing.{key} IS NULL THEN 1 ELSE 0 END AS is_held
@@ -171,13 +162,16 @@ def _shares_without_value(warehouse: Warehouse, changes: CapturedChanges) -> lis
             SELECT {", ".join(columns)}, 0, 1 FROM {changes.present}
         ) AS compared
         """
-    )
+    (found,) = warehouse.fetch(query)
     return list(zip(columns, found[::2], found[1::2], strict=True))
 
 
 def _is_without_value(feed: Feed, column: str) -> str:
-    text = exp.column(column)
-    condition = absent(text)
-    if column in feed.amounts:
-        condition = exp.or_(condition, of_form(plain_amount(text, *feed.format.separators), "[+-]?0+([.]0+)?"))
-    return condition.sql(dialect="duckdb")
+    is_absent = absent(exp.column(column))
+    is_zero = [_is_amount(feed, column, "[+-]?0+([.]0+)?")] if column in feed.amounts else []
+    return exp.or_(is_absent, *is_zero).sql(dialect="duckdb")
+
+
+def _is_amount(feed: Feed, column: str, form: str) -> exp.Expr:
+    """Whether a column holds an amount that is of a form once it is written with a decimal point."""
+    return of_form(plain_amount(exp.column(column), *feed.format.separators), form)

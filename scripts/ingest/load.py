@@ -6,24 +6,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields, replace
 from datetime import datetime
+from functools import partial
 
 from scripts.clock import FIRST_LOAD_AT, utc_now
 from scripts.errors import FeedRefusedError, PipelineError
 from scripts.feeds import FEEDS, Feed
 from scripts.files import sha256_of
-from scripts.ingest.change_capture import (
-    CapturedChanges,
-    append_changes,
-    capture_changes,
-    count_changes,
-    keys_not_seen,
-)
-from scripts.ingest.guards import (
-    refuse_emptied_column,
-    refuse_lost_rows,
-    refuse_mass_quarantine,
-    refuse_truncated_feed,
-)
+from scripts.ingest.change_capture import CapturedChanges, append_changes, append_once, capture_changes, count_changes
+from scripts.ingest.guards import refuse_emptied_column, refuse_lost_rows, refuse_mass_quarantine, refuse_truncated_feed
 from scripts.ingest.outlook import Judge, Outlook
 from scripts.ingest.reader import ParsedFeed, read_feed
 from scripts.results import FeedLoad
@@ -46,15 +36,8 @@ def last_loaded_at(warehouse: Warehouse) -> datetime | None:
 
 
 def choose_loaded_at(as_of: datetime | None, last: datetime | None) -> datetime:
-    """The time of a load: `as_of`, or now; naive UTC, microseconds.
-
-    Args:
-        as_of: Time asked for.
-        last: Time of the newest load.
-
-    Raises:
-        FeedRefusedError: The time does not lie after the last load, or lies in the future.
-    """
+    """The time of a load: `as_of`, or now; naive UTC, microseconds. Raises FeedRefusedError for one that does not lie
+    after the `last` load and FIRST_LOAD_AT, or lies in the future."""
     now = utc_now()
     loaded_at = as_of or now
     asked = f"--as-of {loaded_at.isoformat()}" if as_of else f"The time now, {loaded_at.isoformat()} UTC,"
@@ -84,42 +67,39 @@ def ingest(
 ) -> list[FeedLoad]:
     """Takes both files of the inputs folder as one load; a load that was taken at this very time is not taken again.
 
-    Args:
-        judge: The rules of validity.
-        reopen: Takes the models' windows from a time on off their record: called before the load is written, so that
-            none that was processed up to a later time misses it.
-
-    Returns:
-        The ledger rows of the load, one per file.
-
-    Raises:
-        FeedRefusedError: A file breaks its contract, the load's time does not fit, or the load would do what is not
-            allowed; nothing was written.
+    `reopen` takes the models' windows from a time on off their record: it is called before the load is written, so that
+    none that was processed up to a later time misses it. Returns the ledger rows of the load, one per file. Raises
+    FeedRefusedError where a file breaks its contract, the load's time does not fit, or the load would do what is not
+    allowed; nothing was written.
     """
     create_landing(warehouse)
     with warehouse.load() as area:
         # Not before: who waited for another load comes after it.
         last = last_loaded_at(warehouse)
-        if as_of and as_of == last and (taken := _taken_already(warehouse, settings)):
+        known = {feed.name: _resent(warehouse, settings, feed) for feed in FEEDS}
+        taken = [load for load in known.values() if load]
+        if as_of and as_of == last and len(taken) == len(FEEDS):
             return taken
         loaded_at = choose_loaded_at(as_of, last)
         _clear_uncommitted(warehouse)
         # Both files are looked at before a row is written: a refusal leaves nothing behind on any engine.
-        resent = {feed.name: _prepare_resent_file(warehouse, settings, feed, loaded_at) for feed in FEEDS}
-        parsed = _read_feeds(area, settings, [feed for feed in FEEDS if not resent[feed.name]])
-        prepared = [
-            resent[feed.name] or _prepare_file(warehouse, area, settings, parsed[feed.name], loaded_at, allowed)
+        parsed = _read_feeds(area, settings, [feed for feed in FEEDS if not known[feed.name]])
+        files = [
+            _resent_file(load, loaded_at)
+            if (load := known[feed.name])
+            else _compared_file(warehouse, area, settings, parsed[feed.name], loaded_at, allowed)
             for feed in FEEDS
         ]
-        differing = [file.changes for file in prepared if file.changes]
+        differing = [file.changes for file in files if file.changes]
         if differing and not allowed.quarantine:
-            _refuse_missing_from_marts(
-                settings, Outlook(warehouse, area, judge, differing, timestamp_literal(loaded_at))
-            )
+            outlook = Outlook(warehouse, area, judge, differing, timestamp_literal(loaded_at))
+            for feed in FEEDS:
+                refuse_mass_quarantine(outlook, feed, settings)
+            refuse_lost_rows(outlook, settings)
         reopen(loaded_at)
-        for file in prepared:
-            file.append()
-        loads = [file.ledger for file in prepared]
+        for file in files:
+            _append(warehouse, file)
+        loads = [file.ledger for file in files]
         _commit(warehouse, area, loads, loaded_at)
     return loads
 
@@ -138,11 +118,7 @@ def _clear_uncommitted(warehouse: Warehouse) -> None:
 
 def _commit(warehouse: Warehouse, area: LoadArea, loads: Sequence[FeedLoad], loaded_at: datetime) -> None:
     """Writes the ledger, both files in one statement: on an engine without transactions it is the commit, so that it is
-    also what finds out whether all of the load is there.
-
-    Raises:
-        PipelineError: It is not; nothing was committed.
-    """
+    also what finds out whether all of the load is there. Raises PipelineError where it is not: nothing is committed."""
     moment = timestamp_literal(loaded_at)
     expected = {f"landing.{load.feed}": load.new_count + load.changed_count + load.gone_count for load in loads}
     expected["landing.reject"] = sum(load.rejected_count for load in loads)
@@ -170,24 +146,14 @@ def _commit(warehouse: Warehouse, area: LoadArea, loads: Sequence[FeedLoad], loa
 
 
 @dataclass(frozen=True)
-class _PreparedFile:
-    """A file that may be taken.
-
-    Attributes:
-        ledger: Its ledger row.
-        append: Appends its rows and rejects to the landing zone, and the keys that were not seen in it.
-        changes: None where nothing is new, changed or gone.
-    """
+class _File:
+    """A file that may be taken: its ledger row, and what is new, changed or gone; as SQL its rejects, and the keys
+    (record_key) that were not seen in it and stay open."""
 
     ledger: FeedLoad
-    append: Callable[[], None]
     changes: CapturedChanges | None = None
-
-
-def _taken_already(warehouse: Warehouse, settings: Settings) -> list[FeedLoad]:
-    """The ledger rows of the last load where both files are still those that it took; none where one is not."""
-    known = [_resent(warehouse, settings, feed) for feed in FEEDS]
-    return [load for load in known if load] if all(known) else []
+    rejects: str | None = None
+    unseen: str | None = None
 
 
 def _resent(warehouse: Warehouse, settings: Settings, feed: Feed) -> FeedLoad | None:
@@ -203,59 +169,31 @@ def _resent(warehouse: Warehouse, settings: Settings, feed: Feed) -> FeedLoad | 
     return known if (sha256_of(path), feed.reading(settings.feed_encoding)) == (known.sha256, known.encoding) else None
 
 
-def _prepare_resent_file(
-    warehouse: Warehouse, settings: Settings, feed: Feed, loaded_at: datetime
-) -> _PreparedFile | None:
-    """Prepares a file that is that of the last load: nothing can have changed, so it is not parsed again."""
-    known = _resent(warehouse, settings, feed)
-    if known is None:
-        return None
+def _resent_file(known: FeedLoad, loaded_at: datetime) -> _File:
+    """A file that is that of the last load: nothing can have changed, so it is not parsed again."""
     unchanged = known.rows_read_count - known.duplicate_count
     ledger = replace(known, loaded_at=loaded_at, new_count=0, changed_count=0, gone_count=0, unchanged_count=unchanged)
-    of_last_load = f"WHERE feed = '{feed.name}' AND loaded_at = {timestamp_literal(known.loaded_at)}"
-
-    def append() -> None:
-        if known.rejected_count:
-            _append_rejects(warehouse, ledger, f"SELECT * FROM landing.reject {of_last_load}")
-            _append_unseen(warehouse, ledger, f"SELECT * FROM landing.unseen {of_last_load}")
-
-    return _PreparedFile(ledger, append)
+    if not known.rejected_count:
+        return _File(ledger)
+    of_last_load = f"WHERE feed = '{known.feed}' AND loaded_at = {timestamp_literal(known.loaded_at)}"
+    return _File(ledger, None, *(f"landing.{table} {of_last_load}" for table in ("reject", "unseen")))
 
 
 def _read_feeds(area: LoadArea, settings: Settings, feeds: Sequence[Feed]) -> dict[str, ParsedFeed]:
-    """Reads the files side by side: much of reading one keeps one core busy only.
-
-    Raises:
-        FeedRefusedError: A file breaks its contract; of two such files the first is named.
-    """
+    """Reads the files side by side: much of reading one keeps one core busy only. Of two that break their contract the
+    first is refused."""
+    read = partial(read_feed, encoding=settings.feed_encoding, max_rejected_share=settings.max_rejected_share)
+    paths = [settings.input_path / feed.file_name for feed in feeds]
     with ThreadPoolExecutor() as readers:
-        reading = [
-            readers.submit(
-                read_feed,
-                area.parser(),
-                feed,
-                settings.input_path / feed.file_name,
-                encoding=settings.feed_encoding,
-                max_rejected_share=settings.max_rejected_share,
-            )
-            for feed in feeds
-        ]
-        return {feed.name: future.result() for feed, future in zip(feeds, reading, strict=True)}
+        parsed = readers.map(read, [area.parser() for _ in feeds], feeds, paths)
+        return {one.feed.name: one for one in parsed}
 
 
-def _prepare_file(
-    warehouse: Warehouse,
-    area: LoadArea,
-    settings: Settings,
-    parsed: ParsedFeed,
-    loaded_at: datetime,
-    allowed: Allowed,
-) -> _PreparedFile:
+def _compared_file(
+    warehouse: Warehouse, area: LoadArea, settings: Settings, parsed: ParsedFeed, loaded_at: datetime, allowed: Allowed
+) -> _File:
     feed, path = parsed.feed, parsed.path
-    rejects = area.stage(parsed.rejects_table) if parsed.rejected_count else None
-    changes = capture_changes(
-        area, feed, area.stage(parsed.rows_table), rejects, closes_missing_keys=not parsed.untold_key_count
-    )
+    changes = capture_changes(area, parsed)
     counts = count_changes(warehouse, changes)
     if counts.rows_read_count != parsed.rows_read_count:
         raise PipelineError(
@@ -282,45 +220,20 @@ def _prepare_file(
         rejected_count=parsed.rejected_count,
         encoding=feed.reading(settings.feed_encoding),
     )
-
-    def append() -> None:
-        append_changes(warehouse, changes, timestamp_literal(loaded_at))
-        if rejects:
-            _append_rejects(warehouse, ledger, f"SELECT * FROM {rejects}")
-        if not changes.closes_missing_keys:
-            _append_unseen(warehouse, ledger, keys_not_seen(changes))
-
     is_differing = counts.new_count or counts.changed_count or counts.missing_key_count
-    return _PreparedFile(ledger, append, changes if is_differing else None)
+    unseen = None if changes.closes_missing_keys else f"({changes.keys_not_seen}) AS missing"
+    return _File(ledger, changes if is_differing else None, changes.rejects, unseen)
 
 
-def _refuse_missing_from_marts(settings: Settings, outlook: Outlook) -> None:
-    for feed in FEEDS:
-        refuse_mass_quarantine(outlook, feed, settings.input_path / feed.file_name, settings.max_quarantined_share)
-    refuse_lost_rows(outlook, settings.input_path, settings.max_quarantined_share)
-
-
-def _append_rejects(warehouse: Warehouse, ledger: FeedLoad, rejects: str) -> None:
-    """Appends the rejects of a query (line_number, reason, detail, raw_text); repeating it changes nothing."""
-    moment = timestamp_literal(ledger.loaded_at)
-    warehouse.execute(
-        f"""
-        INSERT INTO landing.reject (loaded_at, feed, file_name, line_number, reason, detail, raw_text)
-        SELECT {moment}, '{ledger.feed}', {text_literal(ledger.file_name)}, line_number, reason, detail, raw_text
-        FROM ({rejects}) AS rejected
-        WHERE NOT EXISTS (SELECT 1 FROM landing.reject WHERE loaded_at = {moment} AND feed = '{ledger.feed}')
-        """
-    )
-
-
-def _append_unseen(warehouse: Warehouse, ledger: FeedLoad, keys: str) -> None:
-    """Appends the keys of a query (record_key) as not seen in this file; repeating it changes nothing."""
-    moment = timestamp_literal(ledger.loaded_at)
-    warehouse.execute(
-        f"""
-        INSERT INTO landing.unseen (loaded_at, feed, record_key)
-        SELECT {moment}, '{ledger.feed}', record_key
-        FROM ({keys}) AS missing
-        WHERE NOT EXISTS (SELECT 1 FROM landing.unseen WHERE loaded_at = {moment} AND feed = '{ledger.feed}')
-        """
-    )
+def _append(warehouse: Warehouse, file: _File) -> None:
+    """Appends what there is of a file to the landing zone, once."""
+    moment, feed = timestamp_literal(file.ledger.loaded_at), text_literal(file.ledger.feed)
+    if file.changes:
+        append_changes(warehouse, file.changes, moment)
+    of_file = f"{moment} AS loaded_at, {feed} AS feed, {text_literal(file.ledger.file_name)} AS file_name"
+    is_there = f"loaded_at = {moment} AND feed = {feed}"
+    if file.rejects:
+        rejects = f"SELECT {of_file}, line_number, reason, detail, raw_text FROM {file.rejects}"
+        append_once(warehouse, "reject", rejects, is_there)
+    if file.unseen:
+        append_once(warehouse, "unseen", f"SELECT {of_file}, record_key FROM {file.unseen}", is_there)

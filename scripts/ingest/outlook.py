@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 import duckdb
 
 from scripts.errors import BlockingAuditError, PipelineError, reason
 from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS, Feed
-from scripts.ingest.change_capture import CapturedChanges, change_log_rows
+from scripts.ingest.change_capture import CapturedChanges, change_log_rows, is_committed
 from scripts.sql import timestamp_literal
 from scripts.warehouse import LoadArea, Warehouse
 
@@ -23,28 +22,11 @@ from scripts.warehouse import LoadArea, Warehouse
 Judge = Callable[[Feed, str], str]
 
 # What decides on a place in the marts, as the snapshots name it; the key comes first.
-_HELD_COLUMNS = {
-    CUSTOMER.name: ("customer_id",),
-    ACCOUNT.name: ("account_id", "customer_id", "account_type"),
-}
+_HELD_COLUMNS = {CUSTOMER.name: ("customer_id",), ACCOUNT.name: ("account_id", "customer_id", "account_type")}
 
 
-@dataclass(frozen=True)
-class Effect:
-    """What a load would do to the accounts that stay in the feed, and to their rows in the marts.
-
-    Attributes:
-        account_count: Valid accounts after the load.
-        held_back: Accounts that the load leaves without a known customer, by reason. Those that had none before are
-            not among them.
-        mart_count: Rows of each mart before the load.
-        mart_lost: Of these, the ones that the load would take out, by reason.
-    """
-
-    account_count: int
-    held_back: Counter[str]
-    mart_count: dict[str, int]
-    mart_lost: dict[str, Counter[str]]
+# A number of things, and how many of them a load would do away with, by reason.
+Loss = tuple[int, Counter[str]]
 
 
 class Outlook:
@@ -53,18 +35,13 @@ class Outlook:
     def __init__(
         self, warehouse: Warehouse, area: LoadArea, judge: Judge, changes: Sequence[CapturedChanges], loaded_at: str
     ) -> None:
-        """Judges the rows.
-
-        Args:
-            changes: Of the files that may hold something new.
-            loaded_at: Time of the load, an SQL timestamp literal.
-
-        Raises:
-            BlockingAuditError: The rules fail on the rows.
-        """
+        """Judges the rows of `changes`, of the files that may hold something new, dated `loaded_at` (an SQL timestamp
+        literal). Raises BlockingAuditError where the rules fail on them."""
         self._warehouse, self._area, self._loaded_at = warehouse, area, loaded_at
         self._has_history = _has_history(warehouse)
-        self._judged = {feed.name: self._judge(judge, feed, changes) for feed in self._feeds(changes)}
+        # Those on which a place in the marts rests, and those of which the load brings something.
+        feeds = [feed for feed in FEEDS if feed.name in _HELD_COLUMNS or feed in [one.feed for one in changes]]
+        self._judged = {feed.name: self._judge(judge, feed, changes) for feed in feeds}
 
     def reasons(self, feed: Feed) -> tuple[int, Counter[str]]:
         """The load's new and changed rows of a feed, and how many of them break each rule."""
@@ -79,56 +56,30 @@ class Outlook:
             broken.update(dict.fromkeys(reasons.split(", ") if reasons else (), count))
         return sum(count for _, count in rows), broken
 
-    def effect(self) -> Effect:
-        """What becomes of the accounts, and of the marts."""
+    def effect(self) -> tuple[Loss, dict[str, Loss]]:
+        """What the load does to the accounts that stay in the feed, and to their rows in the marts: the valid accounts
+        after it, of which it leaves so many without a known customer (those that had none before are not among them),
+        and by mart the rows before it, of which it takes out so many."""
         fates = self._area.scratch("account_fate", self._account_fates())
-        accounts = self._warehouse.fetch(
-            f"""
-            SELECT held_back, owner_before IS NOT NULL, owner_after IS NOT NULL, COUNT(*)
-            FROM {fates}
-            GROUP BY held_back, owner_before IS NOT NULL, owner_after IS NOT NULL
+        fate = "held_back, owner_before IS NOT NULL, owner_after IS NOT NULL"
+        accounts = self._warehouse.fetch(f"SELECT {fate}, COUNT(*) FROM {fates} GROUP BY {fate}")
+        savers = f"""
+            SELECT COUNT(DISTINCT owner_before), COUNT(DISTINCT CASE WHEN owner_after IS NULL THEN owner_before END)
+            FROM (SELECT owner_before FROM {fates}) AS earned
+            LEFT JOIN (SELECT DISTINCT owner_after FROM {fates}) AS earning ON owner_after = owner_before
             """
-        )
-        ((profiles, lost_profiles),) = self._warehouse.fetch(
-            f"""
-            SELECT COUNT(*), COUNT(CASE WHEN earning_count = 0 THEN 1 END)
-            FROM (
-                SELECT owner, SUM(earned) AS earned_count, SUM(earning) AS earning_count
-                FROM (
-                    SELECT owner_before AS owner, 1 AS earned, 0 AS earning FROM {fates}
-                    UNION ALL
-                    SELECT owner_after, 0, 1 FROM {fates}
-                ) AS owned
-                WHERE owner IS NOT NULL
-                GROUP BY owner
-            ) AS saver
-            WHERE earned_count > 0
-            """
-        )
-        held_back: Counter[str] = Counter()
-        lost: Counter[str] = Counter()
+        ((profiles, lost_profiles),) = self._warehouse.fetch(savers)
+        held_back, lost_summaries = Counter[str](), Counter[str]()
         for why, earned, earns, count in accounts:
             if why:
                 held_back[why] += count
             if earned and not earns:
-                lost[why or "no_longer_savings"] += count
-        return Effect(
-            account_count=sum(count for *_, count in accounts),
-            held_back=held_back,
-            mart_count={
-                "account_summary": sum(count for _, earned, _, count in accounts if earned),
-                "customer_profile": profiles,
-            },
-            mart_lost={
-                "account_summary": lost,
-                "customer_profile": Counter({"no_savings_account_left": lost_profiles}),
-            },
-        )
-
-    @staticmethod
-    def _feeds(changes: Sequence[CapturedChanges]) -> list[Feed]:
-        """Those on which a place in the marts rests, and those of which the load brings something."""
-        return [feed for feed in FEEDS if feed.name in _HELD_COLUMNS or feed in [one.feed for one in changes]]
+                lost_summaries[why or "no_longer_savings"] += count
+        summaries = sum(count for _, earned, _, count in accounts if earned)
+        return (sum(count for *_, count in accounts), held_back), {
+            "account_summary": (summaries, lost_summaries),
+            "customer_profile": (profiles, Counter({"no_savings_account_left": lost_profiles})),
+        }
 
     def _judge(self, judge: Judge, feed: Feed, changes: Sequence[CapturedChanges]) -> str:
         rows = [change_log_rows(captured, self._loaded_at) for captured in changes if captured.feed == feed]
@@ -138,11 +89,10 @@ class Outlook:
             key, *others = _HELD_COLUMNS[feed.name]
             # A valid key is its own text.
             held = (f"{feed.key_column} AS {key}" if feed == ACCOUNT else key, *others)
-        judged = judge(feed, " UNION ALL ".join(rows))
         columns = ", ".join(("loaded_at", "is_deleted_flag", "reasons", *held))
-        query = f"SELECT {columns} FROM ({judged}) AS judged"
+        judged = judge(feed, " UNION ALL ".join(rows))
         try:
-            return self._area.scratch(f"judged_{feed.name}", query)
+            return self._area.scratch(f"judged_{feed.name}", f"SELECT {columns} FROM ({judged}) AS judged")
         except (duckdb.Error, PipelineError) as error:
             raise BlockingAuditError(
                 f"staging.judged_{feed.name}: {reason(error)}\nNothing was loaded. Mend the cause and run again."
@@ -150,21 +100,16 @@ class Outlook:
 
     def _unseen(self, feed: Feed) -> str:
         """The query of the rows of committed loads that history has not seen."""
-        rows = (
-            f"SELECT {', '.join(feed.change_log)} FROM landing.{feed.name} "
-            f"WHERE loaded_at IN (SELECT loaded_at FROM landing.load WHERE feed = '{feed.name}')"
-        )
+        rows = f"SELECT {', '.join(feed.change_log)} FROM landing.{feed.name} WHERE {is_committed(feed.name)}"
         if not self._has_history:
             return rows
-        ((seen,),) = self._warehouse.fetch(
-            f"SELECT MAX(COALESCE(valid_to_at, valid_from_at)) FROM snapshots.snap_{feed.name}"
-        )
+        newest = "MAX(COALESCE(valid_to_at, valid_from_at))"
+        ((seen,),) = self._warehouse.fetch(f"SELECT {newest} FROM snapshots.snap_{feed.name}")
         return f"{rows} AND loaded_at > {timestamp_literal(seen)}" if seen else rows
 
     def _held(self, feed: Feed) -> str:
         """The query of what holds of a feed before the load."""
-        key, *_ = _HELD_COLUMNS[feed.name]
-        columns = ", ".join(_HELD_COLUMNS[feed.name])
+        key, columns = _HELD_COLUMNS[feed.name][0], ", ".join(_HELD_COLUMNS[feed.name])
         unseen = f"""(
             SELECT {columns}, is_deleted_flag, ROW_NUMBER() OVER (PARTITION BY {key} ORDER BY loaded_at DESC) AS age
             FROM {self._judged[feed.name]}
@@ -178,52 +123,40 @@ class Outlook:
             )
         return " UNION ALL ".join(parts)
 
-    def _brought(self, feed: Feed) -> str:
-        """The query of what the load itself brings of a feed that is valid: one row per key."""
-        return (
-            f"SELECT {', '.join(_HELD_COLUMNS[feed.name])}, is_deleted_flag FROM {self._judged[feed.name]} "
-            f"WHERE reasons = '' AND loaded_at = {self._loaded_at}"
-        )
+    def _standing(self, feed: Feed) -> str:
+        """The query of what holds of a feed with the load, by key, and what held before it (`previous_*`)."""
+        key, *_ = columns = _HELD_COLUMNS[feed.name]
+        both = (f"COALESCE(brought.{name}, held.{name}) AS {name}, held.{name} AS previous_{name}" for name in columns)
+        return f"""
+            SELECT {", ".join(both)}, held.{key} IS NOT NULL AS was_there,
+                NOT COALESCE(brought.is_deleted_flag, FALSE) AS is_there
+            FROM ({self._held(feed)}) AS held
+            FULL JOIN (
+                SELECT {", ".join(columns)}, is_deleted_flag
+                FROM {self._judged[feed.name]}
+                WHERE reasons = '' AND loaded_at = {self._loaded_at}
+            ) AS brought ON brought.{key} = held.{key}
+            """
 
     def _account_fates(self) -> str:
         """The query of the accounts that stay in the feed: `held_back`, where the load does that, the reason; and of
         an account in the marts, before and after, its customer."""
         return f"""
-            WITH customer AS (
-                SELECT
-                    COALESCE(held.customer_id, brought.customer_id) AS customer_id,
-                    held.customer_id IS NOT NULL AS was_known,
-                    NOT COALESCE(brought.is_deleted_flag, FALSE) AS is_known
-                FROM ({self._held(CUSTOMER)}) AS held
-                FULL JOIN ({self._brought(CUSTOMER)}) AS brought ON brought.customer_id = held.customer_id
-            ), account AS (
-                SELECT
-                    held.customer_id AS previous_customer_id,
-                    held.account_type AS previous_type,
-                    COALESCE(brought.customer_id, held.customer_id) AS customer_id,
-                    COALESCE(brought.account_type, held.account_type) AS account_type
-                FROM ({self._held(ACCOUNT)}) AS held
-                FULL JOIN ({self._brought(ACCOUNT)}) AS brought ON brought.account_id = held.account_id
-                WHERE NOT COALESCE(brought.is_deleted_flag, FALSE)
-            ), standing AS (
-                SELECT
-                    account.*,
-                    COALESCE(previous.was_known, FALSE) AS was_known,
-                    COALESCE(customer.is_known, FALSE) AS is_known,
-                    COALESCE(customer.was_known, FALSE) AS is_of_known_before
-                FROM account
-                LEFT JOIN customer AS previous ON previous.customer_id = account.previous_customer_id
-                LEFT JOIN customer ON customer.customer_id = account.customer_id
-            )
+            WITH customer AS ({self._standing(CUSTOMER)}), account AS ({self._standing(ACCOUNT)})
             SELECT
                 CASE
-                    WHEN is_known OR (previous_customer_id IS NOT NULL AND NOT was_known) THEN NULL
-                    WHEN is_of_known_before THEN 'customer_gone'
+                    WHEN customer.is_there THEN NULL
+                    WHEN account.previous_customer_id IS NOT NULL AND NOT COALESCE(previous.was_there, FALSE) THEN NULL
+                    WHEN customer.was_there THEN 'customer_gone'
                     ELSE 'customer_unknown'
                 END AS held_back,
-                CASE WHEN was_known AND previous_type = 'savings' THEN previous_customer_id END AS owner_before,
-                CASE WHEN is_known AND account_type = 'savings' THEN customer_id END AS owner_after
-            FROM standing
+                CASE WHEN previous.was_there AND previous_account_type = 'savings' THEN account.previous_customer_id END
+                    AS owner_before,
+                CASE WHEN customer.is_there AND account_type = 'savings' THEN account.customer_id END AS owner_after
+            FROM account
+            LEFT JOIN customer AS previous ON previous.customer_id = account.previous_customer_id
+            LEFT JOIN customer ON customer.customer_id = account.customer_id
+            WHERE account.is_there
             """
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-from dataclasses import dataclass, fields
+from contextlib import nullcontext, suppress
+from dataclasses import astuple, dataclass, replace
+from functools import partial
+from itertools import chain
+from operator import add, sub
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from scripts.errors import FeedRefusedError
+from scripts.feeds import Feed
 
 ENCODINGS = {"utf-8": "utf-8", "utf-16": "utf-16", "cp1252": "cp1252", "iso8859-1": "latin-1"}
 """Encodings a feed may have: Python's name of the codec, and the value of FEED_ENCODING that stands for it."""
@@ -27,16 +32,8 @@ _LINE_FEED, _CARRIAGE_RETURN, _QUOTE = b'\n\r"'
 
 @dataclass(frozen=True)
 class ByteCounts:
-    """What a stretch of CSV text consists of.
-
-    Attributes:
-        total: Bytes in all.
-        delimiters: Delimiters, inside quotes or not.
-        quotes: Quote characters.
-        line_feeds: LF bytes; `carriage_returns`: CR bytes; `pairs`: CR LF in sequence.
-        empty_lines: Lines without a byte in them (inside quotes or not).
-        unfinished_lines: 1 if the text does not end with a line end, else 0.
-    """
+    """What a stretch of CSV text consists of, in bytes, inside quotes or not. `pairs` are CR LF in sequence,
+    `empty_lines` lines without a byte in them, `unfinished_lines` is 1 if the text does not end with a line end."""
 
     total: int = 0
     delimiters: int = 0
@@ -47,8 +44,11 @@ class ByteCounts:
     empty_lines: int = 0
     unfinished_lines: int = 0
 
+    def __add__(self, other: ByteCounts) -> ByteCounts:
+        return ByteCounts(*map(add, astuple(self), astuple(other)))
+
     def __sub__(self, other: ByteCounts) -> ByteCounts:
-        return ByteCounts(*(getattr(self, item.name) - getattr(other, item.name) for item in fields(self)))
+        return ByteCounts(*map(sub, astuple(self), astuple(other)))
 
     @property
     def line_ends(self) -> int:
@@ -72,56 +72,50 @@ class ByteCounter:
     def __init__(self, delimiter: str) -> None:
         self._delimiter = ord(delimiter)
         self._sums = ByteCounts()
-        self._last = -1
+        self._last = b"\n"  # a text begins as if a line had ended before it
 
     def add(self, piece: bytes) -> None:
         """Count the next piece of the text."""
-        if not piece:
-            return
-        array = np.frombuffer(piece, np.uint8)
-        is_line_feed = array == _LINE_FEED
-        carriage_returns, pairs, last = piece.count(b"\r"), 0, self._last
-        is_end = is_line_feed
-        if carriage_returns:
+        array = np.frombuffer(self._last + piece, np.uint8)
+        is_end = is_line_feed = array == _LINE_FEED
+        carriage_returns, pairs = piece.count(b"\r"), 0
+        if carriage_returns or self._last == b"\r":
             is_carriage_return = array == _CARRIAGE_RETURN
             is_end = is_line_feed | is_carriage_return
             pairs = int(np.count_nonzero(is_line_feed[1:] & is_carriage_return[:-1]))
-        pairs += int(last == _CARRIAGE_RETURN and piece[0] == _LINE_FEED)
-        neighbours = int(np.count_nonzero(is_end[1:] & is_end[:-1]))
-        neighbours += int(last in (-1, _LINE_FEED, _CARRIAGE_RETURN) and bool(is_end[0]))
-        line_feeds = int(np.count_nonzero(is_line_feed))
-        sums = self._sums
-        self._sums = ByteCounts(
-            total=sums.total + len(piece),
-            delimiters=sums.delimiters + int(np.count_nonzero(array == self._delimiter)),
-            quotes=sums.quotes + int(np.count_nonzero(array == _QUOTE)),
-            line_feeds=sums.line_feeds + line_feeds,
-            carriage_returns=sums.carriage_returns + carriage_returns,
-            pairs=sums.pairs + pairs,
-            empty_lines=sums.empty_lines + neighbours - pairs,
+        self._sums += ByteCounts(
+            total=len(piece),
+            delimiters=int(np.count_nonzero(array[1:] == self._delimiter)),
+            quotes=int(np.count_nonzero(array[1:] == _QUOTE)),
+            line_feeds=int(np.count_nonzero(is_line_feed[1:])),
+            carriage_returns=carriage_returns,
+            pairs=pairs,
+            empty_lines=int(np.count_nonzero(is_end[1:] & is_end[:-1])) - pairs,
         )
-        self._last = piece[-1]
+        self._last = piece[-1:] or self._last
 
     @property
     def counts(self) -> ByteCounts:
         """Counts of what was added so far."""
-        is_unfinished = self._last not in (-1, _LINE_FEED, _CARRIAGE_RETURN)
-        return ByteCounts(**{**vars(self._sums), "unfinished_lines": int(is_unfinished)})
+        return replace(self._sums, unfinished_lines=int(self._last not in (b"\n", b"\r")))
+
+
+def count_bytes(source: BinaryIO, delimiter: str) -> ByteCounts:
+    """Counts of a text, from where it was read up to."""
+    counter = ByteCounter(delimiter)
+    for piece in iter(partial(source.read, CHUNK_BYTES), b""):
+        counter.add(piece)
+    return counter.counts
 
 
 @dataclass(frozen=True)
 class FileScan:
-    """A feed file as one pass over its bytes saw it.
+    """A feed file as one pass over its bytes saw it: SHA-256 in hexadecimal and size of what was received, the file
+    that holds its text in UTF-8 (itself, or its copy if it has another encoding), the bytes there before the text (a
+    byte order mark), the text's first bytes, at most `HEAD_BYTES`, and counts of the whole text, header included."""
 
-    Attributes:
-        sha256: Hex digest of the file as received.
-        byte_count: Size of the file as received.
-        text_path: File that holds the text in UTF-8: the feed file itself, or its copy if it has another encoding.
-        text_offset: Bytes of `text_path` before the text (a byte order mark).
-        head: The text's first bytes, at most `HEAD_BYTES`.
-        counts: Counts of the whole text, header included.
-    """
-
+    feed: Feed
+    path: Path
     sha256: str
     byte_count: int
     text_path: Path
@@ -132,96 +126,67 @@ class FileScan:
 
 def encoding_name(encoding: str) -> str:
     """The codec for a value of FEED_ENCODING. Raises FeedRefusedError, with the list, for one that is not supported."""
-    try:
-        name = codecs.lookup(encoding).name
-    except LookupError:
-        name = ""
-    if name not in ENCODINGS:
-        choices = ", ".join(ENCODINGS.values())
-        raise FeedRefusedError(f"FEED_ENCODING is '{encoding}', which is not supported. Set it to one of: {choices}.")
-    return name
+    with suppress(LookupError):
+        if (name := codecs.lookup(encoding).name) in ENCODINGS:
+            return name
+    choices = ", ".join(ENCODINGS.values())
+    raise FeedRefusedError(f"FEED_ENCODING is '{encoding}', which is not supported. Set it to one of: {choices}.")
 
 
-def scan_file(path: Path, encoding: str, delimiter: str, copy_path: Path) -> FileScan:
-    """Read the file once. A file that is not UTF-8 is written to `copy_path` in UTF-8 on the way.
-
-    Args:
-        encoding: A name from `encoding_name`.
-
-    Raises:
-        FeedRefusedError: the bytes are not text in this encoding (names the line and the byte offset, from 0), or are
-            UTF-8 and would be other letters in it.
-        OSError: the file cannot be read.
-    """
+def scan_file(feed: Feed, path: Path, encoding: str, copy_path: Path) -> FileScan:
+    """Read the file once. One whose `encoding` (from `encoding_name`) is not UTF-8 is written to `copy_path` in UTF-8
+    on the way. Raises FeedRefusedError where the bytes are not text in this encoding (names the line and the byte
+    offset, from 0), or are UTF-8 and would be other letters in it, and OSError where the file cannot be read."""
     if encoding in _TAKES_ANY_BYTE and _is_utf_8_beyond_ascii(path):
         raise FeedRefusedError(
             f"{path} is UTF-8 text, of which FEED_ENCODING={ENCODINGS[encoding]} would make other letters. Set "
             "FEED_ENCODING=utf-8, or take the setting away."
         )
-    if encoding != "utf-8":
-        with path.open("rb") as source, copy_path.open("wb") as copy:
-            return _scan(source, path, encoding, ByteCounter(delimiter), copy, copy_path)
-    with path.open("rb") as source:
-        return _scan(source, path, encoding, ByteCounter(delimiter), None, path)
+    with path.open("rb") as source, copy_path.open("wb") if encoding != "utf-8" else nullcontext() as copy:
+        return _scan(feed, path, source, encoding, copy)
 
 
 def _is_utf_8_beyond_ascii(path: Path) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    is_ascii = True
     try:
-        with path.open("rb") as source:
-            while received := source.read(CHUNK_BYTES):
-                is_ascii = is_ascii and received.isascii()
-                decoder.decode(received)
-        decoder.decode(b"", final=True)
+        with path.open(encoding="utf-8", newline="") as source:
+            return False in {text.isascii() for text in iter(partial(source.read, CHUNK_BYTES), "")}
     except UnicodeDecodeError:
         return False
-    return not is_ascii
 
 
-def _scan(
-    source: BinaryIO, path: Path, encoding: str, counter: ByteCounter, copy: BinaryIO | None, text_path: Path
-) -> FileScan:
+def _scan(feed: Feed, path: Path, source: BinaryIO, encoding: str, copy: BinaryIO | None) -> FileScan:
     digest = hashlib.sha256()
     decoder = codecs.getincrementaldecoder(encoding)()
+    counter = ByteCounter(feed.format.delimiter)
     head = b""
     byte_count = text_offset = 0
     pending = 0  # bytes of an unfinished character that the decoder holds from the piece before
-    while True:
-        received = source.read(CHUNK_BYTES)
+    for received in chain(iter(partial(source.read, CHUNK_BYTES), b""), [b""]):
         digest.update(received)
         piece = received
-        if copy is not None or pending or not received.isascii() or not received:
+        if copy or pending or not received.isascii() or not received:
             try:
                 text = decoder.decode(received, final=not received)
             except UnicodeDecodeError as error:
                 before = error.object[: error.start]
-                counter.add(before if copy is None else before.decode(encoding, "ignore").encode())
-                offset = byte_count - pending + error.start
-                line = counter.counts.line_ends + 1
-                raise FeedRefusedError(_wrong_encoding(path, encoding, line, offset, head or received)) from error
+                counter.add(before.decode(encoding, "ignore").encode() if copy else before)
+                is_utf_16 = (head or received).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+                guess = "utf-8" if encoding != "utf-8" else "utf-16" if is_utf_16 else "cp1252"
+                raise FeedRefusedError(
+                    f"{path} is not {ENCODINGS[encoding].upper()} text: line {counter.counts.line_ends + 1} holds "
+                    f"bytes that are not valid in it (byte offset {byte_count - pending + error.start}). Have the file "
+                    f"sent as UTF-8, or set FEED_ENCODING to the encoding that it has, for example "
+                    f"FEED_ENCODING={guess} (supported: {', '.join(ENCODINGS.values())})."
+                ) from error
             pending = len(decoder.getstate()[0])
-            if copy is not None:
+            if copy:
                 piece = text.encode()
                 copy.write(piece)
-        if byte_count == 0 and copy is None and piece.startswith(BYTE_ORDER_MARK):
+        if byte_count == 0 and not copy and piece.startswith(BYTE_ORDER_MARK):
             text_offset = len(BYTE_ORDER_MARK)
             piece = piece[text_offset:]
         counter.add(piece)
-        if len(head) < HEAD_BYTES:
-            head += piece[: HEAD_BYTES - len(head)]
+        head += piece[: HEAD_BYTES - len(head)]
         byte_count += len(received)
-        if not received:
-            break
-    return FileScan(digest.hexdigest(), byte_count, text_path, text_offset, head, counter.counts)
-
-
-def _wrong_encoding(path: Path, encoding: str, line: int, offset: int, head: bytes) -> str:
-    guess = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "cp1252"
-    if encoding != "utf-8":
-        guess = "utf-8"
-    return (
-        f"{path} is not {ENCODINGS[encoding].upper()} text: line {line} holds bytes that are not valid in it "
-        f"(byte offset {offset}). Have the file sent as UTF-8, or set FEED_ENCODING to the encoding that it has, "
-        f"for example FEED_ENCODING={guess} (supported: {', '.join(ENCODINGS.values())})."
-    )
+    text_path = Path(copy.name) if copy else path
+    return FileScan(feed, path, digest.hexdigest(), byte_count, text_path, text_offset, head, counter.counts)

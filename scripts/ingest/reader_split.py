@@ -26,7 +26,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -47,14 +47,9 @@ csv.field_size_limit(MAX_RECORD_BYTES)
 
 @dataclass(frozen=True)
 class Grammar:
-    """How the records of a file are written.
-
-    Attributes:
-        field_count: Fields of a sound record, at least 2.
-        delimiter: One ASCII character.
-        escape: One ASCII character, or '' for none.
-        refused: Of each field, the texts that it must not hold (white space and all); none where all may stand.
-    """
+    """How the records of a file are written: `field_count` (at least 2) fields in a sound one, `delimiter` and `escape`
+    (an ASCII character each; '' for no escape), and for each field `refused` texts that it must not hold (white space
+    and all), none where all may stand."""
 
     field_count: int
     delimiter: str = ","
@@ -103,14 +98,9 @@ class Grammar:
 
 @dataclass(frozen=True)
 class Record:
-    """One record, or what is left of it.
-
-    Attributes:
-        end: Position after its last byte, without the line end; `next_position`: with it.
-        line_count: Physical lines that it takes up.
-        fields: Its values, unquoted. Empty when the quoting is broken.
-        reason: Code of the damage, None for a sound record; `detail` says it in words.
-    """
+    """One record, or what is left of it: where it ends, without the line end and with it, the physical lines that it
+    takes up, its values, unquoted (none where the quoting is broken), the code of its damage, None for a sound record,
+    and the damage in words."""
 
     end: int
     next_position: int
@@ -120,51 +110,41 @@ class Record:
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class DamagedRecord:
-    """A record that was cut out.
-
-    Attributes:
-        line_number: Physical line on which it starts, from 1 in the file.
-        line_count: Physical lines that it takes up.
-        raw_text: Its text without the line end; the beginning only when it is longer than `MAX_RECORD_BYTES`.
-        first_field: Its first field, unquoted; None where that can't be told.
-    """
+class DamagedRecord(NamedTuple):
+    """A record that was cut out: the physical line on which it starts (from 1 in the file), its text without the line
+    end, of a longer one than `MAX_RECORD_BYTES` the beginning, its first field, unquoted (None where that can't be
+    told), and how many physical lines it takes up."""
 
     line_number: int
-    line_count: int
     reason: str
     detail: str
     raw_text: str
     first_field: str | None = None
+    line_count: int = 1
 
 
-class _Lines:
-    """The physical lines from `start` on that end within `MAX_RECORD_BYTES`, for `csv.reader`."""
+@dataclass
+class _Lines(Iterator[str]):
+    """The physical lines from a position on that end within `MAX_RECORD_BYTES`, for `csv.reader`; `starts` has where
+    those start that were taken so far, and the next one."""
 
-    def __init__(self, data: bytes, start: int) -> None:
-        self._data = data
-        self._stop = min(len(data), start + MAX_RECORD_BYTES)
-        self.starts = [start]
-        """Where the lines start that were taken so far, and the next one."""
-        self.is_exhausted = False
-
-    def __iter__(self) -> Iterator[str]:
-        return self
+    data: bytes
+    starts: list[int]
+    is_exhausted: bool = False
 
     def __next__(self) -> str:
         start = self.starts[-1]
-        _, end = _line_end(self._data, start)
-        if start == len(self._data) or end > self._stop:
+        _, end = _line_end(self.data, start)
+        if start == len(self.data) or end > self.starts[0] + MAX_RECORD_BYTES:
             self.is_exhausted = True
             raise StopIteration
         self.starts.append(end)
-        return self._data[start:end].decode(_BYTEWISE)
+        return self.data[start:end].decode(_BYTEWISE)
 
 
 def read_record(data: bytes, start: int, grammar: Grammar) -> Record:
     """The record that starts at `start`, which is before the end of `data`."""
-    lines = _Lines(data, start)
+    lines = _Lines(data, [start])
     try:
         fields = next(grammar.records(lines))
         reason, detail = grammar.judged(fields)
@@ -192,15 +172,9 @@ def _line_end(data: bytes, start: int) -> tuple[int, int]:
 
 
 def split_damaged(source: BinaryIO, grammar: Grammar, first_line: int, sound: BinaryIO) -> Iterator[DamagedRecord]:
-    """Copy the sound records (and empty lines) of `source` to `sound`; yield the others in the order of the file.
-
-    Args:
-        source: The text from the first line after the header on, in UTF-8.
-        first_line: Number of the line with which `source` starts.
-
-    `sound` gets whole lines only: a missing final line end is added.
-    """
-    return _Split(source, grammar, first_line, sound).run()
+    """Copy the sound records (and empty lines) of `source` (UTF-8, from the first line after the header on, which has
+    the number `first_line`) to `sound`, a missing final line end added; yield the others in the order of the file."""
+    return _Split(source, grammar, sound, first_line).run()
 
 
 def has_plain_lines_only(source: BinaryIO, grammar: Grammar) -> bool:
@@ -215,115 +189,111 @@ def has_plain_lines_only(source: BinaryIO, grammar: Grammar) -> bool:
     return not _odd_stretches(rest, 0, len(rest), grammar)
 
 
+@dataclass
 class _Split:
-    """State: `_data` from `_position` on is still to be split, and `_source` after it."""
+    """State: `data` from `position` on is still to be split, and `source` after it. `long_line` is, of a line that goes
+    on beyond `data` and is too long, its number, its beginning, and its bytes so far."""
 
-    def __init__(self, source: BinaryIO, grammar: Grammar, first_line: int, sound: BinaryIO) -> None:
-        self._source = source
-        self._grammar = grammar
-        self._line_number = first_line
-        self._sound = sound
-        self._data, self._position = b"", 0
-        self._is_last = False
-        self._long_line: tuple[int, str, int] | None = None  # its number, the beginning of it, bytes so far
+    source: BinaryIO
+    grammar: Grammar
+    sound: BinaryIO
+    line_number: int
+    data: bytes = b""
+    position: int = 0
+    is_last: bool = False
+    long_line: tuple[int, str, int] | None = None
 
     def run(self) -> Iterator[DamagedRecord]:
-        while not self._is_last:
-            self._read_on()
+        while not self.is_last:
+            piece = self.source.read(READ_BYTES)
+            self.data, self.position, self.is_last = self.data[self.position :] + piece, 0, not piece
             yield from self._skip_long_line()
-            end = len(self._data)
-            if not self._is_last:
+            end = len(self.data)
+            if not self.is_last:
                 # A record that begins before it is read to its end.
-                end = _last_line_end(self._data[: max(0, end - MAX_RECORD_BYTES)])
-            for begin, stop in _odd_stretches(self._data, self._position, end, self._grammar):
+                end = _last_line_end(self.data[: max(0, end - MAX_RECORD_BYTES)])
+            for begin, stop in _odd_stretches(self.data, self.position, end, self.grammar):
                 self._take_plain_lines(begin)
-                while self._position < stop:
+                while self.position < stop:
                     self._take_sound_records(stop)
-                    if self._position < stop:
+                    if self.position < stop:
                         yield from self._take_record()
             self._take_plain_lines(end)
 
-    def _read_on(self) -> None:
-        piece = self._source.read(READ_BYTES)
-        self._data, self._position = self._data[self._position :] + piece, 0
-        self._is_last = not piece
-
     def _skip_long_line(self) -> Iterator[DamagedRecord]:
         """Go on to the end of a line of which only the beginning is kept; where the data end before it, to theirs."""
-        if self._long_line is None:
+        if self.long_line is None:
             return
-        line_number, text, size = self._long_line
-        end, next_position = _line_end(self._data, self._position)
-        size += end - self._position
-        if next_position == len(self._data) and not self._is_last:
-            self._position, self._long_line = end, (line_number, text, size)
+        line_number, text, size = self.long_line
+        end, next_position = _line_end(self.data, self.position)
+        size += end - self.position
+        if next_position == len(self.data) and not self.is_last:
+            self.position, self.long_line = end, (line_number, text, size)
             return
-        self._position, self._long_line = next_position, None
+        self.position, self.long_line = next_position, None
         detail = f"the line has {size} bytes, at most {MAX_RECORD_BYTES} are read; raw_text is its beginning"
-        yield DamagedRecord(line_number, 1, "line_too_long", detail, text)
+        yield DamagedRecord(line_number, "line_too_long", detail, text)
 
     def _take_plain_lines(self, end: int) -> None:
-        if end <= self._position:
+        if end <= self.position:
             return
-        text = self._data[self._position : end].replace(b"\r\n", b"\n")
+        text = self.data[self.position : end].replace(b"\r\n", b"\n")
         if not text.endswith(b"\n"):
             text += b"\n"
-        self._sound.write(text)
-        self._position = end
-        self._line_number += text.count(b"\n")
+        self.sound.write(text)
+        self.position = end
+        self.line_number += text.count(b"\n")
 
     def _take_sound_records(self, end: int) -> None:
         """The next records, up to the first one that is damaged or goes on beyond `end`."""
-        text = self._data[self._position : min(end, self._position + _RUN_BYTES)]
-        if self._position + len(text) < end:
+        text = self.data[self.position : min(end, self.position + _RUN_BYTES)]
+        if self.position + len(text) < end:
             text = text[: _last_line_end(text)]
         lines = _text_lines(text)
         size = 0
         with suppress(csv.Error):
-            for fields in self._grammar.records(lines):
-                if self._grammar.judged(fields)[0]:
+            for fields in self.grammar.records(lines):
+                if self.grammar.judged(fields)[0]:
                     break
                 size = lines.tell()
         text = text[:size]
-        self._position += size
-        self._line_number += text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
+        self.position += size
+        self.line_number += text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
         # DuckDB 1.5 loses rows, or raises, where line ends are mixed, and takes a quote after leading spaces for one
         # that opens a field.
-        is_misread = b"\r" in text or b' "' in text or self._holds_escape(text) or not text.endswith(b"\n")
-        self._sound.write(self._quoted_anew(text) if is_misread else text)
+        misread = (b"\r", b' "', (self.grammar.escape or "\r").encode())
+        is_misread = any(sign in text for sign in misread) or not text.endswith(b"\n")
+        self.sound.write(self._quoted_anew(text) if is_misread else text)
 
     def _take_record(self) -> Iterator[DamagedRecord]:
-        start, line_number = self._position, self._line_number
-        record = read_record(self._data, start, self._grammar)
-        self._position, self._line_number = record.next_position, line_number + record.line_count
-        raw = self._data[start : record.end]
+        start, line_number = self.position, self.line_number
+        record = read_record(self.data, start, self.grammar)
+        self.position, self.line_number = record.next_position, line_number + record.line_count
+        raw = self.data[start : record.end]
         if record.reason is None:
-            self._sound.write(self._quoted_anew(self._data[start : record.next_position]))
+            self.sound.write(self._quoted_anew(self.data[start : record.next_position]))
         elif record.reason == "line_too_long":
             text = raw[:MAX_RECORD_BYTES].decode("utf-8", "ignore")
-            self._position, self._long_line = start, (line_number, text, 0)
+            self.position, self.long_line = start, (line_number, text, 0)
             yield from self._skip_long_line()
         else:
             first_field = self._first_field(raw) if record.line_count == 1 else None
-            yield DamagedRecord(line_number, record.line_count, record.reason, record.detail, raw.decode(), first_field)
-
-    def _holds_escape(self, text: bytes) -> bool:
-        return bool(self._grammar.escape) and self._grammar.escape.encode() in text
+            yield DamagedRecord(line_number, record.reason, record.detail, raw.decode(), first_field, record.line_count)
 
     def _quoted_anew(self, records: bytes) -> bytes:
         """The same records with each field in quotes, LF after each, and no escapes."""
         text = io.StringIO(newline="")
-        writer = csv.writer(text, delimiter=self._grammar.delimiter, quoting=csv.QUOTE_ALL, lineterminator="\n")
-        writer.writerows(self._grammar.records(_text_lines(records)))
+        writer = csv.writer(text, delimiter=self.grammar.delimiter, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        writer.writerows(self.grammar.records(_text_lines(records)))
         return text.getvalue().encode(_BYTEWISE)
 
     def _first_field(self, line: bytes) -> str | None:
-        match = self._grammar.first_field.match(line)
-        if match is None or line.count(self._grammar.delimiter.encode()) >= 2 * (self._grammar.field_count - 1):
+        match = self.grammar.first_field.match(line)
+        if match is None or line.count(self.grammar.delimiter.encode()) >= 2 * (self.grammar.field_count - 1):
             return None
         quoted, plain = match.groups()
         first = (plain if quoted is None else quoted.replace(b'""', b'"')).decode()
-        return None if first in (self._grammar.refused or (frozenset(),))[0] else first
+        return None if first in (self.grammar.refused or (frozenset(),))[0] else first
 
 
 def _text(bytewise: str) -> str:
@@ -341,11 +311,9 @@ def _last_line_end(data: bytes) -> int:
 
 
 def _odd_stretches(data: bytes, start: int, end: int, grammar: Grammar) -> list[tuple[int, int]]:
-    """Where lines stand between `start` and `end` that are not plain: begin and end of each run of them, in order.
-
-    A plain line is a sound record by itself: it holds no quote, escape or lone CR, has as many delimiters as a record,
-    and what it may hold does not matter.
-    """
+    """Where lines stand between `start` and `end` that are not plain: begin and end of each run of them, in order. A
+    plain line is a sound record by itself: it holds no quote, escape or lone CR, has as many delimiters as a record,
+    and what it may hold does not matter."""
     text = data[start:end]
     if not text:
         return []

@@ -13,11 +13,8 @@ SAMPLE = PROJECT_ROOT / "data" / "sample"
 
 
 def lay_out_sample(warehouse: Warehouse, settings: Settings) -> bool:
-    """Copies the sample to the default inputs folder where neither feed is there and nothing was ever loaded.
-
-    Returns:
-        Whether it did.
-    """
+    """Copies the sample to the default inputs folder where neither feed is there and nothing was ever loaded; whether
+    it did."""
     inputs = settings.input_path
     if inputs != DEFAULT_INPUT_PATH or any((inputs / feed.file_name).exists() for feed in FEEDS):
         return False

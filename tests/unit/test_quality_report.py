@@ -578,7 +578,8 @@ def another_feed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
         Column.model_construct(name=name, header=name, type="string", is_required=True, is_key=is_key)
         for name, is_key in (("currency_code", True), ("rate", False))
     )
-    monkeypatch.setattr(quality_report, "FEEDS", (*FEEDS, Feed("currency_rate", "rates.csv", declared)))
+    rates = Feed.model_construct(name="currency_rate", file_name="rates.csv", declared=declared)
+    monkeypatch.setattr(quality_report, "FEEDS", (*FEEDS, rates))
     lab.connection.execute(
         "CREATE TABLE staging.judged_currency_rate (loaded_at TIMESTAMP, is_deleted_flag BOOLEAN, "
         "currency_rate_key VARCHAR, currency_code VARCHAR, reasons VARCHAR)"
