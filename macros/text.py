@@ -1,4 +1,9 @@
-"""How received text is read: white space, and what counts as absent (docs/design.md, "Staging and quarantine")."""
+"""How received text is read: white space, ids, amounts, and what counts as absent (docs/design.md, "Staging and
+quarantine").
+
+All in one module: of a function that one macro module imports from another, SQLMesh keeps the name or the text, as the
+process has it, and takes models for changed that are not.
+"""
 
 from __future__ import annotations
 
@@ -121,6 +126,57 @@ def all_reasons(evaluator: MacroEvaluator, *codes: exp.Expr) -> exp.Expr:
     return exp.Trim(this=joined, expression=exp.Literal.string(", "), position="TRAILING")
 
 
+@macro()
+def as_received(
+    evaluator: MacroEvaluator,
+    columns: exp.Expr,
+    descriptions: exp.Expr,
+    source_prefix: exp.Expr | None = None,
+    output_prefix: exp.Expr | None = None,
+) -> list[exp.Expr]:
+    """The columns of a feed as text, each with its description; the prefixes stand before their names in what is read
+    and in what comes out."""
+    before, after = (prefix.name if prefix else "" for prefix in (source_prefix, output_prefix))
+    projections: list[exp.Expr] = []
+    for column, description in zip(columns.expressions, descriptions.expressions, strict=True):
+        received = exp.column(before + column.name)
+        projections.append(_described(received, after + column.name, f"{description.name} as received"))
+    return projections
+
+
+@macro()
+def attributes_received(evaluator: MacroEvaluator, names: exp.Expr, descriptions: exp.Expr) -> list[exp.Expr]:
+    """The columns that history takes over as text, read from what was received: trimmed, NULL where absent."""
+    return [
+        _described(exp.case().when(exp.not_(absent(column)), cleaned(column)), column.name, description.name)
+        for column, description in zip(map(exp.column, _texts(names)), descriptions.expressions, strict=True)
+    ]
+
+
+@macro()
+def attributes(
+    evaluator: MacroEvaluator, names: exp.Expr, descriptions: exp.Expr, of_table: exp.Expr | None = None
+) -> list[exp.Expr]:
+    """The columns that history takes over as text, handed on as they are."""
+    table = of_table.name if of_table else None
+    return [
+        _described(exp.column(name, table), name, description.name)
+        for name, description in zip(_texts(names), descriptions.expressions, strict=True)
+    ]
+
+
+@macro()
+def identifier(evaluator: MacroEvaluator, column: exp.Column, stripped: exp.Expr) -> exp.Expr:
+    """An id without the white space around it, and where its feed declares that, without leading zeros."""
+    return without_leading_zeros(cleaned(column)) if column.name in _texts(stripped) else cleaned(column)
+
+
+@macro()
+def amount_text(evaluator: MacroEvaluator, text: exp.Expr, separators: exp.Expr) -> exp.Expr:
+    """An amount as digits with a decimal point; NULL where `text` is none as its feed writes them."""
+    return plain_amount(text, *_texts(separators))
+
+
 def _one_of(text: exp.Expr, *words: str) -> exp.Expr:
     return of_form(text, "|".join(map(_in_any_case, words)))
 
@@ -145,3 +201,13 @@ def _replaced(text: exp.Expr, pattern: str, replacement: str) -> exp.Expr:
         replacement=exp.Literal.string(replacement),
         modifiers=exp.Literal.string("g"),
     )
+
+
+def _texts(listed: exp.Expr) -> list[str]:
+    return [text.name for text in listed.expressions]
+
+
+def _described(value: exp.Expr, name: str, description: str) -> exp.Expr:
+    projection = exp.alias_(exp.cast(value, "TEXT", dialect="duckdb"), name)
+    projection.add_comments([f" {description} "])
+    return projection

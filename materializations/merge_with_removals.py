@@ -10,10 +10,11 @@ from __future__ import annotations
 import typing as t
 
 from sqlglot import exp, parse_one
-from sqlmesh.core.engine_adapter.base import MERGE_SOURCE_ALIAS, MERGE_TARGET_ALIAS, EngineAdapter
+from sqlmesh.core.engine_adapter.base import MERGE_SOURCE_ALIAS, MERGE_TARGET_ALIAS
 from sqlmesh.core.model import Model
 from sqlmesh.core.snapshot import evaluator
 
+from materializations.one_merge import OneMergeStrategy, quoted
 from scripts.project.internals import use_strategy
 
 
@@ -30,9 +31,9 @@ def belonging(model: Model, incoming: exp.Query) -> exp.Query:
 
 def merge_statement(model: Model, columns: t.Iterable[str], incoming: exp.Query, table: str) -> exp.Merge:
     """One MERGE that takes in what belongs and deletes what no longer does; repeating it changes nothing."""
-    source, target = _quoted(MERGE_SOURCE_ALIAS), _quoted(MERGE_TARGET_ALIAS)
-    names = [_quoted(name) for name in columns]
-    keys = " AND ".join(f"{target}.{_quoted(key.name)} = {source}.{_quoted(key.name)}" for key in model.unique_key)
+    source, target = quoted(MERGE_SOURCE_ALIAS), quoted(MERGE_TARGET_ALIAS)
+    names = [quoted(name) for name in columns]
+    keys = " AND ".join(f"{target}.{quoted(key.name)} = {source}.{quoted(key.name)}" for key in model.unique_key)
     removed = _is_removed(model).sql(dialect="duckdb")
     merge = parse_one(
         f"""
@@ -51,26 +52,14 @@ def merge_statement(model: Model, columns: t.Iterable[str], incoming: exp.Query,
     return merge
 
 
-class MergeWithRemovalsStrategy(evaluator.IncrementalByUniqueKeyStrategy):
-    """Keeps a table by its key and the rows that no longer belong out of it: one atomic statement, safe to repeat."""
+class MergeWithRemovalsStrategy(OneMergeStrategy, evaluator.IncrementalByUniqueKeyStrategy):
+    """Keeps a table by its key and the rows that no longer belong out of it."""
 
-    adapter: EngineAdapter
+    def rows(self, model: Model, columns: t.Iterable[str], incoming: exp.Query) -> exp.Query:
+        return belonging(model, incoming)
 
-    def insert(
-        self,
-        table_name: str,
-        query_or_df: t.Any,
-        model: Model,
-        is_first_insert: bool,
-        render_kwargs: dict[str, t.Any],
-        **kwargs: t.Any,
-    ) -> None:
-        """Takes in the rows of the run's window; the first time, or when all is restated, replaces the table."""
-        if is_first_insert:
-            self._replace_query_for_model(model, table_name, belonging(model, query_or_df), render_kwargs, **kwargs)
-            return
-        columns, _ = self._get_target_and_source_columns(model, table_name, render_kwargs=render_kwargs)
-        self.adapter.execute(merge_statement(model, columns, query_or_df, table_name), track_rows_processed=True)
+    def merge(self, model: Model, columns: t.Iterable[str], incoming: exp.Query, table: str) -> exp.Merge:
+        return merge_statement(model, columns, incoming, table)
 
 
 def _whens(model: Model) -> list[exp.When]:
@@ -91,10 +80,6 @@ def _deletes(when: exp.When) -> bool:
 def _is_removed(model: Model) -> exp.Expr:
     conditions = [when.args["condition"] for when in _whens(model)]
     return exp.func("COALESCE", exp.or_(*conditions), exp.false())
-
-
-def _quoted(name: str) -> str:
-    return exp.to_identifier(name, quoted=True).sql(dialect="duckdb")
 
 
 use_strategy(MergeWithRemovalsStrategy, serves=names_removals)

@@ -10,11 +10,10 @@ import typing as t
 from dataclasses import dataclass
 
 from sqlglot import exp, parse_one
-from sqlmesh.core.engine_adapter.base import EngineAdapter
 from sqlmesh.core.model import Model, SCDType2ByColumnKind, SCDType2ByTimeKind
-from sqlmesh.core.model.meta import GrantsTargetLayer
 from sqlmesh.core.snapshot import evaluator
 
+from materializations.one_merge import OneMergeStrategy, quoted
 from scripts.project.internals import use_strategy
 
 DELETED = "is_deleted_flag"
@@ -88,24 +87,24 @@ def versions_query(columns: HistoryColumns, incoming: exp.Query, history: exp.Ta
         must be ended there, false on one to insert.
     """
     c = columns
-    happened_at, valid_from, valid_to = map(_quoted, (c.happened_at, c.valid_from, c.valid_to))
-    received = ", ".join(map(_quoted, c.received))
+    happened_at, valid_from, valid_to = map(quoted, (c.happened_at, c.valid_from, c.valid_to))
+    received = ", ".join(map(quoted, c.received))
     if history is None:
         event = f"SELECT {received}, FALSE AS _is_stored FROM incoming"
     else:
         table = history.sql(dialect="duckdb", identify=True)
         stored_row = ", ".join(
-            f"stored.{valid_from}" if name == c.happened_at else f"stored.{_quoted(name)}" for name in c.received
+            f"stored.{valid_from}" if name == c.happened_at else f"stored.{quoted(name)}" for name in c.received
         )
         event = f"""
-            SELECT {", ".join(f"incoming.{_quoted(name)}" for name in c.received)}, FALSE AS _is_stored
+            SELECT {", ".join(f"incoming.{quoted(name)}" for name in c.received)}, FALSE AS _is_stored
             FROM incoming
             LEFT JOIN (
-                SELECT {", ".join(f"stored.{_quoted(k)}" for k in c.keys)},
+                SELECT {", ".join(f"stored.{quoted(k)}" for k in c.keys)},
                     MAX(COALESCE(stored.{valid_to}, stored.{valid_from})) AS _happened_at
                 FROM {table} AS stored
                 SEMI JOIN incoming ON {_equal(c.keys, "stored", "incoming")}
-                GROUP BY {", ".join(f"stored.{_quoted(k)}" for k in c.keys)}
+                GROUP BY {", ".join(f"stored.{quoted(k)}" for k in c.keys)}
             ) AS recorded ON {_equal(c.keys, "incoming", "recorded")}
             WHERE recorded._happened_at IS NULL OR incoming.{happened_at} > recorded._happened_at
             UNION ALL
@@ -113,17 +112,17 @@ def versions_query(columns: HistoryColumns, incoming: exp.Query, history: exp.Ta
             FROM {table} AS stored
             SEMI JOIN incoming ON {_equal(c.keys, "stored", "incoming")}
             WHERE stored.{valid_to} IS NULL"""
-    keys = ", ".join(map(_quoted, c.keys))
+    keys = ", ".join(map(quoted, c.keys))
     in_order = f"OVER (PARTITION BY {keys} ORDER BY {happened_at})"
     compared = (DELETED, *c.content)
-    before = ", ".join(f"LAG({_quoted(name)}) {in_order} AS {_quoted('_before_' + name)}" for name in compared)
-    differs = " OR ".join(f"{_quoted(name)} IS DISTINCT FROM {_quoted('_before_' + name)}" for name in compared)
+    before = ", ".join(f"LAG({quoted(name)}) {in_order} AS {quoted('_before_' + name)}" for name in compared)
+    differs = " OR ".join(f"{quoted(name)} IS DISTINCT FROM {quoted('_before_' + name)}" for name in compared)
     version = ", ".join(
         {
             c.valid_from: f"{happened_at} AS {valid_from}",
             c.valid_to: f"_ends_at AS {valid_to}",
-            DELETED: f"COALESCE(_ends_by_removal, FALSE) AS {_quoted(DELETED)}",
-        }.get(name, _quoted(name))
+            DELETED: f"COALESCE(_ends_by_removal, FALSE) AS {quoted(DELETED)}",
+        }.get(name, quoted(name))
         for name in c.stored
     )
     query = parse_one(
@@ -132,16 +131,16 @@ def versions_query(columns: HistoryColumns, incoming: exp.Query, history: exp.Ta
         compared AS (SELECT *, {before} FROM event),
         change AS (
             SELECT {received}, _is_stored FROM compared
-            WHERE CASE WHEN {_quoted("_before_" + DELETED)} IS NULL THEN NOT {_quoted(DELETED)} ELSE {differs} END
+            WHERE CASE WHEN {quoted("_before_" + DELETED)} IS NULL THEN NOT {quoted(DELETED)} ELSE {differs} END
         ),
         bounded AS (
             SELECT *,
                 LEAD({happened_at}) {in_order} AS _ends_at,
-                LEAD({_quoted(DELETED)}) {in_order} AS _ends_by_removal
+                LEAD({quoted(DELETED)}) {in_order} AS _ends_by_removal
             FROM change
         )
         SELECT {version}, _is_stored FROM bounded
-        WHERE NOT {_quoted(DELETED)} AND (NOT _is_stored OR _ends_at IS NOT NULL)
+        WHERE NOT {quoted(DELETED)} AND (NOT _is_stored OR _ends_at IS NOT NULL)
         """,
         dialect="duckdb",
     )
@@ -160,17 +159,17 @@ def merge_statement(columns: HistoryColumns, incoming: exp.Query, history: exp.T
     """
     c = columns
     table = history.sql(dialect="duckdb", identify=True)
-    match_keys = ", ".join(f"CASE WHEN _is_stored THEN {_quoted(k)} END AS {_quoted('_match_' + k)}" for k in c.keys)
+    match_keys = ", ".join(f"CASE WHEN _is_stored THEN {quoted(k)} END AS {quoted('_match_' + k)}" for k in c.keys)
     merge = parse_one(
         f"""
         MERGE INTO {table} AS stored
         USING (SELECT *, {match_keys} FROM version) AS incoming
-        ON {" AND ".join(f"stored.{_quoted(k)} = incoming.{_quoted('_match_' + k)}" for k in c.keys)}
-            AND stored.{_quoted(c.valid_to)} IS NULL
+        ON {" AND ".join(f"stored.{quoted(k)} = incoming.{quoted('_match_' + k)}" for k in c.keys)}
+            AND stored.{quoted(c.valid_to)} IS NULL
         WHEN MATCHED THEN UPDATE SET
-            {_quoted(c.valid_to)} = incoming.{_quoted(c.valid_to)}, {_quoted(DELETED)} = incoming.{_quoted(DELETED)}
-        WHEN NOT MATCHED THEN INSERT ({", ".join(map(_quoted, c.stored))})
-            VALUES ({", ".join(f"incoming.{_quoted(name)}" for name in c.stored)})
+            {quoted(c.valid_to)} = incoming.{quoted(c.valid_to)}, {quoted(DELETED)} = incoming.{quoted(DELETED)}
+        WHEN NOT MATCHED THEN INSERT ({", ".join(map(quoted, c.stored))})
+            VALUES ({", ".join(f"incoming.{quoted(name)}" for name in c.stored)})
         """,
         dialect="duckdb",
     )
@@ -179,34 +178,16 @@ def merge_statement(columns: HistoryColumns, incoming: exp.Query, history: exp.T
     return merge
 
 
-class ChangeOnlySCDType2Strategy(evaluator.SCDType2Strategy):
-    """Keeps SCD_TYPE_2 tables by what changed: NULL-exact, dated by the load, one atomic statement, safe to repeat."""
+class ChangeOnlySCDType2Strategy(OneMergeStrategy, evaluator.SCDType2Strategy):
+    """Keeps SCD_TYPE_2 tables by what changed: NULL-exact, dated by the load."""
 
-    adapter: EngineAdapter
+    def rows(self, model: Model, columns: t.Iterable[str], incoming: exp.Query) -> exp.Query:
+        roles = HistoryColumns.of(model, columns)
+        versions = versions_query(roles, incoming, None).subquery("version")
+        return exp.select(*(exp.column(name, quoted=True) for name in roles.stored)).from_(versions)
 
-    def insert(
-        self,
-        table_name: str,
-        query_or_df: t.Any,
-        model: Model,
-        is_first_insert: bool,
-        render_kwargs: dict[str, t.Any],
-        **kwargs: t.Any,
-    ) -> None:
-        """Takes the rows of the run's window into the history; the first time, or when all is restated, replaces it."""
-        types, _ = self._get_target_and_source_columns(
-            model, table_name, render_kwargs=render_kwargs, force_get_columns_from_target=True
-        )
-        columns = HistoryColumns.of(model, types)
-        if is_first_insert:
-            versions = versions_query(columns, query_or_df, None).subquery("version")
-            query = exp.select(*(exp.column(name, quoted=True) for name in columns.stored)).from_(versions)
-            self._replace_query_for_model(model, table_name, query, render_kwargs, **kwargs)
-            return
-        merge = merge_statement(columns, query_or_df, exp.to_table(table_name, dialect="duckdb"))
-        self.adapter.execute(merge, track_rows_processed=True)
-        is_deployable = kwargs.get("is_snapshot_deployable", False)
-        self._apply_grants(model, table_name, GrantsTargetLayer.PHYSICAL, is_deployable)
+    def merge(self, model: Model, columns: t.Iterable[str], incoming: exp.Query, table: str) -> exp.Expr:
+        return merge_statement(HistoryColumns.of(model, columns), incoming, exp.to_table(table, dialect="duckdb"))
 
 
 def tells_removals(model: Model) -> bool:
@@ -214,16 +195,12 @@ def tells_removals(model: Model) -> bool:
     return model.is_sql and model.kind.is_scd_type_2 and DELETED in (model.columns_to_types or {})
 
 
-def _quoted(name: str) -> str:
-    return exp.to_identifier(name, quoted=True).sql(dialect="duckdb")
-
-
 def _names(columns: exp.Star | list[exp.Expr]) -> tuple[str, ...]:
     return tuple(column.name for column in (columns if isinstance(columns, list) else [columns]))
 
 
 def _equal(names: t.Iterable[str], left: str, right: str) -> str:
-    return " AND ".join(f"{left}.{_quoted(name)} = {right}.{_quoted(name)}" for name in names)
+    return " AND ".join(f"{left}.{quoted(name)} = {right}.{quoted(name)}" for name in names)
 
 
 use_strategy(ChangeOnlySCDType2Strategy, serves=tells_removals)

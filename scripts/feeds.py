@@ -87,6 +87,8 @@ class ColumnOptions(_Declared):
 
 
 class _TypeOptions(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
     pattern: str | None = None
 
 

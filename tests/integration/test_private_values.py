@@ -21,6 +21,7 @@ from click.testing import CliRunner
 import scripts.ingest
 from scripts.clock import utc_now
 from scripts.errors import BlockingAuditError, FeedRefusedError, PipelineError
+from scripts.feeds import FEEDS, FileFormat
 from scripts.ingest import load, reader
 from scripts.job import finish
 from scripts.pipeline import cli
@@ -137,6 +138,19 @@ def lose_a_row(desk: Desk) -> None:
     desk.send_one_that("_parse", parse)
 
 
+def ending_with(line: str) -> Callable[[Desk], None]:
+    """The accounts end with this line, and their contract has it be a control record."""
+
+    def provoke(desk: Desk) -> None:
+        control = {"marker": "TRL", "recordCount": 2, "sum": 3, "sumOf": "balance"}
+        format_ = FileFormat.model_validate({"controlRecord": control})
+        feeds = [one.model_copy(update={"format": format_}) if one.name == "account" else one for one in FEEDS]
+        desk.patch.setattr(load, "FEEDS", feeds)
+        desk.send(accounts=f"{ACCOUNTS}{line}\n")
+
+    return provoke
+
+
 def at(as_of: datetime) -> Callable[[Desk], None]:
     def provoke(desk: Desk) -> None:
         desk.send(CUSTOMERS + "25,Zebedee25 Quartz,no\n")
@@ -152,6 +166,10 @@ def before_the_models(desk: Desk) -> None:
 
 REFUSALS: dict[str, Callable[[Desk], object]] = {
     "a missing file": remove,
+    "no control record": ending_with("A25,25,77713355925.45,savings"),
+    "another number of records": ending_with("TRL,25,77713355925.45"),
+    "another sum": ending_with("TRL,24,77713355925.45"),
+    "no number in the control record": ending_with("TRL,Zebedee Quartz,77713355925.45"),
     "a folder in its place": lambda desk: remove(desk).mkdir(),
     "a pipe in its place": lambda desk: os.mkfifo(remove(desk)),
     "a folder that DuckDB takes for a pattern": in_a_folder_of_a_pattern,
