@@ -131,11 +131,6 @@ class Feed(BaseModel):
         return tuple(column.description for column in self.declared)
 
     @property
-    def optional(self) -> tuple[str, ...]:
-        """Those of `columns` that a file may lack."""
-        return tuple(column.name for column in self.declared if not column.is_required)
-
-    @property
     def amounts(self) -> tuple[str, ...]:
         """Those of `columns` that hold amounts."""
         return tuple(column.name for column in self.declared if column.type == "number")

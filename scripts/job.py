@@ -42,7 +42,7 @@ class Job:
         self.warehouse = self.project.warehouse
 
     def ingest(self, as_of: datetime | None, allowed: Allowed) -> None:
-        from scripts.ingest.guards import ambiguous_amounts, large_removals
+        from scripts.ingest.guards import warn_of_ambiguous_amounts, warn_of_removals
         from scripts.ingest.load import ingest
         from scripts.ingest.sample import SAMPLE, lay_out_sample
 
@@ -55,8 +55,10 @@ class Job:
             if self.settings.gateway == "databricks":
                 # A plain `sqlmesh run` beside this may have passed the load by before it was committed.
                 reopen(loads[0].loaded_at)
-            self.record.large_removals = large_removals(self.warehouse, loads, self.settings.warn_removed_share)
-            self.record.ambiguous_amounts = ambiguous_amounts(self.warehouse, loads)
+            self.record.events = [
+                *warn_of_removals(self.warehouse, loads, self.settings.warn_removed_share),
+                *warn_of_ambiguous_amounts(self.warehouse, loads),
+            ]
         for load in loads:
             console.print(
                 f"    {load.file_name:<14}{load.rows_read_count:>12,} rows   {load.new_count:,} new · "

@@ -34,13 +34,12 @@ class FeedLoad:
 
 
 @dataclass(frozen=True)
-class Removal:
-    """A file that removed a larger share of the keys known before than goes without a warning (`warn_share`)."""
+class Event:
+    """What a load warns of: of how many, and the sentence that says it."""
 
-    feed: str
-    gone_count: int
-    known_key_count: int
-    warn_share: float
+    name: str
+    count: int
+    message: str
 
 
 @dataclass(frozen=True)
@@ -64,18 +63,6 @@ class AuditOutcome:
     @property
     def passed(self) -> bool:
         return self.failed_count == 0
-
-
-@dataclass(frozen=True)
-class AmbiguousAmounts:
-    """New and changed amounts of a taken load with exactly three decimals: with another `separator` of decimals they
-    are a thousand times as much. `column` is the name in the header."""
-
-    feed: str
-    file_name: str
-    column: str
-    separator: str
-    count: int
 
 
 @dataclass(frozen=True)
@@ -131,8 +118,7 @@ class RunRecord:
     execution_time: datetime | None = None
     error: str | None = None
     loads: list[FeedLoad] = field(default_factory=list)
-    large_removals: list[Removal] = field(default_factory=list)
-    ambiguous_amounts: list[AmbiguousAmounts] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     audits: list[AuditOutcome] = field(default_factory=list)
     models: list[ModelOutcome] = field(default_factory=list)
     statements: list[StatementOutcome] = field(default_factory=list)

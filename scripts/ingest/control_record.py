@@ -20,7 +20,7 @@ from scripts.ingest.reader_split import Grammar, read_record
 if TYPE_CHECKING:
     from scripts.ingest.reader import ParsedFeed
 
-# A control record is longer than no line of the kind.
+# No control record is longer.
 _TAIL_BYTES = 1 << 16
 
 

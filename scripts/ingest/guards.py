@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sqlglot import exp
@@ -13,11 +13,11 @@ from scripts.errors import FeedRefusedError
 from scripts.feeds import ACCOUNT, CUSTOMER, FEEDS, Feed
 from scripts.ingest.change_capture import CapturedChanges, ChangeCounts, is_committed
 from scripts.ingest.outlook import Outlook
-from scripts.results import AmbiguousAmounts, FeedLoad, Removal
+from scripts.results import Event, FeedLoad
 from scripts.settings import Settings
 from scripts.sql import timestamp_literal
 from scripts.warehouse import Warehouse
-from scripts.wording import words
+from scripts.wording import count, words
 
 # Of fewer a share says nothing.
 CHECKED_FROM = 20
@@ -39,31 +39,39 @@ def refuse_truncated_feed(counts: ChangeCounts, path: Path, max_removed_share: f
         )
 
 
-def large_removals(warehouse: Warehouse, loads: Iterable[FeedLoad], warn_share: float) -> list[Removal]:
+def warn_of_removals(warehouse: Warehouse, loads: Iterable[FeedLoad], warn_share: float) -> Iterator[Event]:
     """The files of a taken load that removed more of the known keys than goes without a warning."""
-    lossy = [load for load in loads if load.gone_count]
-    removals = [Removal(load.feed, load.gone_count, _known_before(warehouse, load), warn_share) for load in lossy]
-    return [one for one in removals if _are_too_many(one.gone_count, one.known_key_count, warn_share)]
+    for load in (load for load in loads if load.gone_count):
+        known, gone = _known_before(warehouse, load), load.gone_count
+        if _are_too_many(gone, known, warn_share):
+            message = (
+                f"This load removed {gone:,} of the {count(known, words(load.feed))} known before ({gone / known:.1%}; "
+                f"more than {warn_share:.1%} is a warning)."
+            )
+            yield Event("removed", gone, message)
 
 
-def ambiguous_amounts(warehouse: Warehouse, loads: Iterable[FeedLoad]) -> list[AmbiguousAmounts]:
+def warn_of_ambiguous_amounts(warehouse: Warehouse, loads: Iterable[FeedLoad]) -> Iterator[Event]:
     """The amounts with exactly three decimals among the new and changed rows of a taken load, by column, where the
-    contract does not say that they are meant."""
+    contract does not say that they are meant: with another separator of decimals they are a thousand times as much."""
     moments = {load.feed: timestamp_literal(load.loaded_at) for load in loads if load.new_count + load.changed_count}
-    found = []
-    for feed in FEEDS:
+    for feed in (feed for feed in FEEDS if feed.name in moments):
         separator = feed.format.decimal_separator
         for column in feed.declared:
-            if feed.name in moments and column.type == "number" and not column.options.three_decimals:
+            if column.type == "number" and not column.options.three_decimals:
                 form = _is_amount(feed, column.name, "[+-]?[0-9]+[.][0-9]{3}").sql(dialect="duckdb")
                 # The second condition says it all, and takes five times as long.
                 is_ambiguous = f"{column.name} LIKE '%{separator}___%' AND {form}"
-                ((count,),) = warehouse.fetch(
+                ((found,),) = warehouse.fetch(
                     f"SELECT COUNT(CASE WHEN {is_ambiguous} THEN 1 END) FROM landing.{feed.name} "
                     f"WHERE loaded_at = {moments[feed.name]}"
                 )
-                found.append(AmbiguousAmounts(feed.name, feed.file_name, column.header, separator, int(count)))
-    return [amounts for amounts in found if amounts.count]
+                message = (
+                    f"{count(found, 'amount')} of {column.header} in {feed.file_name} "
+                    f"{'has' if found == 1 else 'have'} exactly three decimals. Declare in feeds/{feed.name}.yaml that "
+                    f"{separator!r} separates thousands, or by threeDecimals that they are meant."
+                )
+                yield from [Event("three_decimals", found, message)] if found else []
 
 
 def refuse_emptied_column(
@@ -132,7 +140,7 @@ def _known_before(warehouse: Warehouse, load: FeedLoad) -> int:
         GROUP BY change_type, rows_for_key_count
         """
     found = warehouse.fetch(query)
-    return sum(count // rows_for_key if change == "new" else -count for change, rows_for_key, count in found)
+    return sum(number // rows_for_key if change == "new" else -number for change, rows_for_key, number in found)
 
 
 def _are_too_many(part: int, whole: int, max_share: float) -> bool:
@@ -140,7 +148,7 @@ def _are_too_many(part: int, whole: int, max_share: float) -> bool:
 
 
 def _counted(reasons: Counter[str]) -> str:
-    return ", ".join(f"{words(reason)} {count:,}" for reason, count in reasons.most_common() if count)
+    return ", ".join(f"{words(reason)} {number:,}" for reason, number in reasons.most_common() if number)
 
 
 def _shares_without_value(warehouse: Warehouse, changes: CapturedChanges) -> list[tuple[str, float, float]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from scripts import wording as text
-from scripts.results import AmbiguousAmounts, AuditOutcome, Removal, RunRecord
+from scripts.results import AuditOutcome, RunRecord
 from scripts.wording import Report
 
 
@@ -33,8 +33,7 @@ def warnings_of(record: RunRecord, sections: Report) -> list[Report]:
     """The states, then the events, each with a sentence."""
     return [
         *_states(sections),
-        *map(_removed, record.large_removals),
-        *map(_ambiguous, record.ambiguous_amounts),
+        *(_warning(event.name, "event", event.count, event.message) for event in record.events),
         *(_found(audit) for audit in record.audits if not audit.passed and audit.severity != "error"),
     ]
 
@@ -51,25 +50,6 @@ def _states(sections: Report) -> Iterable[Report]:
         if counts:
             who = " and ".join(text.count(count, text.words(feed)) for feed, count in counts.items())
             yield _warning(name, "state", sum(counts.values()), f"{who} {sentence}.")
-
-
-def _removed(removal: Removal) -> Report:
-    keys = text.count(removal.known_key_count, text.words(removal.feed))
-    share = removal.gone_count / removal.known_key_count
-    sentence = (
-        f"This load removed {removal.gone_count:,} of the {keys} known before ({share:.1%}; more than "
-        f"{removal.warn_share:.1%} is a warning)."
-    )
-    return _warning("removed", "event", removal.gone_count, sentence)
-
-
-def _ambiguous(amounts: AmbiguousAmounts) -> Report:
-    sentence = (
-        f"{text.count(amounts.count, 'amount')} of {amounts.column} in {amounts.file_name} "
-        f"{'has' if amounts.count == 1 else 'have'} exactly three decimals. Declare in feeds/{amounts.feed}.yaml that "
-        f"{amounts.separator!r} separates thousands, or by threeDecimals that they are meant."
-    )
-    return _warning("three_decimals", "event", amounts.count, sentence)
 
 
 def _found(audit: AuditOutcome) -> Report:

@@ -64,11 +64,7 @@ def test_columns_keep_the_order_of_the_contract(tmp_path: Path) -> None:
     feed = feed_with_branch(tmp_path)
     assert feed.header == ("AccountID", "CustomerID", "Balance", "AccountType", "Branch")
     assert feed.columns == ("account_id", "customer_id", "balance", "account_type", "branch")
-    assert (feed.key, feed.key_column, feed.amounts, feed.optional) == (
-        *("account_id", "account_key"),
-        ("balance",),
-        ("branch",),
-    )
+    assert (feed.key, feed.key_column, feed.amounts) == ("account_id", "account_key", ("balance",))
 
 
 def test_external_models_are_those_of_the_landing_zone() -> None:
