@@ -49,7 +49,7 @@ JUDGED_CUSTOMER = f"""
             customer_id::BIGINT AS customer_id,
             has_conflict,
             CASE WHEN lower(customer_name) IN {ABSENT_WORDS} THEN NULL
-                WHEN regexp_matches(customer_name, '  |[^ -~]|[\\t-\\r]')
+                WHEN regexp_matches(customer_name, '  |[^ -~]')
                 THEN regexp_replace(customer_name, $white_space_run, ' ', 'g')
                 ELSE customer_name END AS customer_name,
             CASE WHEN lower(has_loan) IN ('yes', 'y', 'true', '1') THEN TRUE
@@ -210,8 +210,8 @@ def receive(connection: duckdb.DuckDBPyConnection, path: Path, table: str, colum
         f"""
         CREATE TEMP TABLE {table} AS
         SELECT
-            trim({key}, $white_space) AS {key},
-            {", ".join(f"first(trim({column}, $white_space)) AS {column}" for column in others)},
+            {trimmed(key)} AS {key},
+            {", ".join(f"first({trimmed(column)}) AS {column}" for column in others)},
             min({row_hash}) <> max({row_hash}) AS has_conflict
         FROM read_csv(
             $path,
@@ -221,8 +221,14 @@ def receive(connection: duckdb.DuckDBPyConnection, path: Path, table: str, colum
         )
         GROUP BY ALL
         """,
-        {"path": str(path), "white_space": WHITE_SPACE},
+        {"path": str(path)},
     )
+
+
+def trimmed(column: str) -> str:
+    """SQL for a text without white space around it; only what has some is trimmed, for that is slow."""
+    has_some = f"regexp_matches({column}, '^[{WHITE_SPACE}]|[{WHITE_SPACE}]$')"
+    return f"CASE WHEN {has_some} THEN trim({column}, '{WHITE_SPACE}') ELSE {column} END"
 
 
 def export(connection: duckdb.DuckDBPyConnection, outputs: Path) -> None:

@@ -1,19 +1,21 @@
-{# Unicode's White_Space property, as the characters that TRIM takes away. #}
+{# A class of all characters of Unicode's White_Space property. #}
 {% macro white_space() -%}
-  chr(9) || chr(10) || chr(11) || chr(12) || chr(13) || ' ' || chr(133) || chr(160) || chr(5760) || chr(8192)
-  || chr(8193) || chr(8194) || chr(8195) || chr(8196) || chr(8197) || chr(8198) || chr(8199) || chr(8200) || chr(8201)
-  || chr(8202) || chr(8232) || chr(8233) || chr(8239) || chr(8287) || chr(12288)
+  [\t-\r \x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}]
 {%- endmacro %}
 
-{% macro cleaned(text) -%} trim({{ text }}, {{ white_space() }}) {%- endmacro %}
+{# A text without white space around it; only what has some is trimmed, for that is slow. #}
+{% macro cleaned(text) -%}
+  case when regexp_matches({{ text }}, '^{{ white_space() }}|{{ white_space() }}$')
+    then regexp_replace({{ text }}, '^{{ white_space() }}+|{{ white_space() }}+$', '', 'g') else {{ text }} end
+{%- endmacro %}
+
+{# A cleaned text with single spaces within. #}
+{% macro collapsed(text) -%}
+  case when regexp_matches({{ text }}, '  |[^ -~]')
+    then regexp_replace({{ text }}, '{{ white_space() }}+', ' ', 'g') else {{ text }} end
+{%- endmacro %}
 
 {# A cleaned text in lower case, in which words are compared; '' where it stands for no value. #}
 {% macro word(text) -%}
-  case when {{ text }} is null or lower({{ text }}) in ('null', 'n/a', 'none') then '' else lower({{ text }}) end
-{%- endmacro %}
-
-{% macro collapsed(text) -%}
-  case when regexp_matches({{ text }}, '  |[^ -~]|[\t-\r]')
-    then regexp_replace({{ text }}, '[\t-\r \x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}]+', ' ', 'g')
-    else {{ text }} end
+  case when lower({{ text }}) in ('null', 'n/a', 'none') then '' else lower({{ text }}) end
 {%- endmacro %}
