@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -14,7 +15,7 @@ from rich.console import Console
 from benchmarks.contestants import CONTESTANTS, OURS, Contestant
 from benchmarks.loads import four_loads
 from benchmarks.race import Measurement, race
-from benchmarks.results import RESULTS, medians, record_of, write_record
+from benchmarks.results import RESULTS, machine_facts, medians, record_of, write_record
 from benchmarks.tables import markdown, rich_tables, steps_table
 from scripts.errors import PipelineError
 
@@ -39,10 +40,11 @@ def measure_sizes(
     return measurements
 
 
-def report(measurements: Sequence[Measurement], rounds: int, results: Path, out: Path, console: Console) -> None:
+def report(
+    record: dict[str, Any], measurements: Sequence[Measurement], results: Path, out: Path, console: Console
+) -> None:
     """Prints medians and ratios; writes them to `out` as bench.md and bench.json, and the record to `results`, too."""
     found = medians(measurements)
-    record = record_of(measurements, rounds)
     console.print()
     for table in rich_tables(found):
         console.print(table)
@@ -98,6 +100,7 @@ def main(sizes: tuple[int, ...], rounds: int, names: tuple[str, ...], out: Path,
     25 GB of disk (in the temporary folder: set TMPDIR for another place).
     """
     console = wide_console()
+    machine = machine_facts()
     contestants = [one for one in CONTESTANTS if not names or one is OURS or one.name in names]
     with ExitStack() as stack:
         if scratch is None:
@@ -109,7 +112,7 @@ def main(sizes: tuple[int, ...], rounds: int, names: tuple[str, ...], out: Path,
         except PipelineError as error:
             console.print(f"Stopped. {error}", markup=False, soft_wrap=True)
             sys.exit(error.exit_code)
-    report(measurements, rounds, RESULTS, out, console)
+    report(record_of(machine, measurements, rounds), measurements, RESULTS, out, console)
 
 
 if __name__ == "__main__":

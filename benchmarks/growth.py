@@ -33,10 +33,10 @@ def measure_days(plan: FeedPlan, days: int, scratch: Path) -> Iterator[Measureme
         shutil.rmtree(load.inputs)
 
 
-def growth_record(plan: FeedPlan, measurements: list[Measurement]) -> dict[str, Any]:
+def growth_record(machine: dict[str, Any], plan: FeedPlan, measurements: list[Measurement]) -> dict[str, Any]:
     """The whole record, ready for JSON: machine, feed, and the measures of each day (from 1)."""
     return {
-        "machine": machine_facts(),
+        "machine": machine,
         "accounts": plan.account_count,
         "change_share": plan.change_share,
         "days": [
@@ -70,7 +70,7 @@ def main(days: int, accounts: int, change: float, out: Path) -> None:
     """Run the whole job a day after another and record seconds, memory and the database's size of each."""
     console = Console(highlight=False)
     plan = FeedPlan(accounts, change)
-    measurements = []
+    machine, measurements = machine_facts(), []
     with tempfile.TemporaryDirectory(prefix="lending_club_growth_") as scratch:
         try:
             for one in measure_days(plan, days, Path(scratch)):
@@ -79,7 +79,7 @@ def main(days: int, accounts: int, change: float, out: Path) -> None:
         except PipelineError as error:
             console.print(f"Stopped. {error}", markup=False, soft_wrap=True)
             sys.exit(error.exit_code)
-    written = write_record(growth_record(plan, measurements), "growth", RESULTS, out)
+    written = write_record(growth_record(machine, plan, measurements), "growth", RESULTS, out)
     console.print("Written: " + ", ".join(map(str, written)), soft_wrap=True)
 
 

@@ -57,10 +57,10 @@ def medians(measurements: Sequence[Measurement]) -> list[Median]:
     return found
 
 
-def record_of(measurements: Sequence[Measurement], rounds: int) -> dict[str, Any]:
+def record_of(machine: dict[str, Any], measurements: Sequence[Measurement], rounds: int) -> dict[str, Any]:
     """The whole record, ready for JSON: machine, rounds, measurements, medians."""
     return {
-        "machine": machine_facts(),
+        "machine": machine,
         "rounds": rounds,
         "measurements": [asdict(one) for one in measurements],
         "medians": [asdict(one) for one in medians(measurements)],
@@ -78,7 +78,7 @@ def write_record(record: dict[str, Any], kind: str, *folders: Path) -> list[Path
 
 
 def machine_facts() -> dict[str, Any]:
-    """Cores, bytes of memory, what else the machine did (load of the last minute), and versions."""
+    """Cores, bytes of memory, versions, and what else the machine does (load of the last minute): ask it beforehand."""
     return {
         "measured_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "cores": os.cpu_count(),

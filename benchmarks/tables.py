@@ -11,6 +11,7 @@ from rich.table import Table
 
 from benchmarks.race import Measurement
 from benchmarks.results import Median
+from scripts.wording import count
 
 HEADINGS = {
     "wall_seconds": "wall s",
@@ -55,8 +56,9 @@ def markdown(record: dict[str, Any], found: Sequence[Median]) -> str:
     machine = record["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     text = (
-        f"{record['rounds']} rounds on {machine['cores']} cores with {machine['memory_bytes'] / 1e9:.0f} GB, "
-        f"{machine['measured_at']}; {versions}.\n\n"
+        f"{count(record['rounds'], 'round', 'rounds')} on {machine['cores']} cores with "
+        f"{machine['memory_bytes'] / 1e9:.0f} GB, {machine['measured_at']}, at a load of {machine['load_average']} "
+        f"beforehand; {versions}.\n\n"
         "Each cell: how many times what ours takes (median). Above 1 takes more than ours.\n"
     )
     for accounts, rows in groupby(found, key=lambda one: one.accounts):

@@ -15,6 +15,7 @@ from benchmarks.contestants import FLOOR, OURS, Contestant, floor_command
 from benchmarks.loads import Load, four_loads
 from benchmarks.process import Command, run_measured
 from benchmarks.race import race
+from benchmarks.results import machine_facts, record_of
 from scripts.errors import PipelineError
 
 ACCOUNTS = 2_000
@@ -36,12 +37,12 @@ def test_all_loads_are_measured_and_told(tmp_path: Path) -> None:
         assert min(one.usage.wall_seconds, one.usage.cpu_seconds) > 0
         assert min(one.usage.peak_bytes, one.database_bytes) > MEGABYTE
 
-    report(measurements, 1, tmp_path / "results", tmp_path / "out", console)
+    record = record_of(machine_facts(), measurements, rounds=1)
+    report(record, measurements, tmp_path / "results", tmp_path / "out", console)
     told, markdown = console.export_text(), (tmp_path / "out" / "bench.md").read_text()
     assert all(load in text for load in LOADS for text in (told, markdown))
     (kept,) = (tmp_path / "results").glob("bench_*.json")
-    record = json.loads(kept.read_text())
-    assert record == json.loads((tmp_path / "out" / "bench.json").read_text())
+    assert record == json.loads(kept.read_text()) == json.loads((tmp_path / "out" / "bench.json").read_text())
     assert len(record["measurements"]) == len(record["medians"]) == len(measurements)
     assert {one["ratios"]["wall_seconds"] for one in record["medians"] if one["contestant"] == "ours"} == {1.0}
     assert {"duckdb", "python", "sqlmesh"} <= set(record["machine"]["versions"])
