@@ -79,6 +79,13 @@ def test_a_contestant_that_misses_a_change_is_found_out(tmp_path: Path) -> None:
         race(ACCOUNTS, [FLOOR, replace(other, dates_rows=False)], loads, 1, tmp_path / "scratch", say_nothing)
 
 
+def test_a_file_that_is_missing_is_found_out(tmp_path: Path) -> None:
+    loads = four_loads(ACCOUNTS, tmp_path / "feeds")
+    renamed = floor_with(("}.csv'", "}.text'"), tmp_path)
+    with pytest.raises(PipelineError, match=r"account_summary\.csv was not written"):
+        race(ACCOUNTS, [FLOOR, renamed], loads, 1, tmp_path / "scratch", say_nothing)
+
+
 def test_a_contestant_that_fails_is_named_with_its_last_lines(tmp_path: Path) -> None:
     loads = four_loads(ACCOUNTS, tmp_path / "feeds")
     failing = Contestant("none", lambda load, folder: Command([sys.executable, "-c", "exit('no disk')"], folder))
