@@ -9,6 +9,7 @@ SHELL := /bin/sh
 
 VENV := .venv
 SPARK_VENV := .venv-databricks
+DBT_VENV := .venv-dbt
 UV_VENV := .venv-uv
 UV_VERSION := 0.13.9
 
@@ -20,11 +21,16 @@ PROPERTY_WORKERS ?= 5
 PROPERTY_EXAMPLES_LONG := 300
 UI_PORT ?= 8000
 
-# make scale
-ACCOUNTS ?= 5000000
-CHANGE ?= 0.1
-DIRTY ?= 0.01
-SEED ?= 1
+# make bench
+SIZES ?= 100000 1000000
+ROUNDS ?= 3
+OUT ?= data/bench
+
+# make growth
+DAYS ?= 60
+CHANGE ?= 0.02
+growth: ACCOUNTS ?= 1000000
+test-scale: ACCOUNTS ?= 5000000
 
 # An interpreter fits when it runs (a pyenv shim may exist and not run), is new enough and can make a virtual environment.
 define FIND_PYTHON
@@ -154,12 +160,16 @@ smoke-databricks: setup  ## The sample through a real Databricks workspace, in a
 	@$(PY) -m tools.smoke_databricks $(ARGS)
 
 .PHONY: bench
-bench: setup  ## Run the benchmarks
-	@$(PY) -m benchmarks $(ARGS)
+bench: setup  ## The job beside plain DuckDB, dbt and SQLMesh's own history (SIZES="100000 1000000" ROUNDS=3 OUT=data/bench)
+	@$(call set_up,$(DBT_VENV),benchmarks/requirements.txt)
+	@$(PY) -m benchmarks $(SIZES:%=--accounts %) --rounds $(ROUNDS) --out $(OUT) $(ARGS)
+	@$(DBT_VENV)/bin/python -m benchmarks.charts $(OUT)
 
-.PHONY: scale
-scale: setup  ## First load, 10 % changed and nothing changed on a generated feed (ACCOUNTS=5000000 CHANGE=0.1 DIRTY=0.01 SEED=1)
-	@$(PY) -m benchmarks.scale --accounts $(ACCOUNTS) --change $(CHANGE) --dirty $(DIRTY) --seed $(SEED) $(ARGS)
+.PHONY: growth
+growth: setup  ## Daily loads one after another (DAYS=60 ACCOUNTS=1000000 CHANGE=0.02 OUT=data/bench): seconds, memory, size of each
+	@$(call set_up,$(DBT_VENV),benchmarks/requirements.txt)
+	@$(PY) -m benchmarks.growth --days $(DAYS) --accounts $(ACCOUNTS) --change $(CHANGE) --out $(OUT) $(ARGS)
+	@$(DBT_VENV)/bin/python -m benchmarks.charts $(OUT)
 
 .PHONY: lint
 lint: setup  ## ruff, mypy, imports between folders, sqlmesh lint and the check of both formatters
@@ -177,12 +187,13 @@ format: setup  ## Format Python and SQL in place
 	$(VENV)/bin/sqlmesh format
 
 .PHONY: requirements
-requirements:  ## Write requirements.txt (and tests/databricks/requirements.txt) anew, with the newest versions that fit
+requirements:  ## Write requirements.txt (and those of tests/databricks and benchmarks) anew, with the newest versions that fit
 	@$(FIND_PYTHON); python=$$(find_python) || exit 1; \
 	$(UV_VENV)/bin/uv --version 2>/dev/null | grep -q ' $(UV_VERSION)' || { \
 		"$$python" -m venv --clear $(UV_VENV) && $(UV_VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) || exit 1; }
 	@$(call compile,pyproject.toml --group dev,requirements.txt)
 	@$(call compile,tests/databricks/requirements.in,tests/databricks/requirements.txt)
+	@$(call compile,benchmarks/requirements.in --group charts,benchmarks/requirements.txt)
 
 # Hashes of every platform's files; no address of a registry, so that whatever pip is set up to use serves them.
 # Extras stay in the pins: to an older pip (23.2) `coverage` pins nothing of `coverage[toml]`, and it takes a newer one, which has no hash here.

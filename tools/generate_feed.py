@@ -96,17 +96,22 @@ def write_feeds(plan: FeedPlan, days: int, out: Path, threads: int | None = None
     Yields:
         Path and size in bytes of each file, once it is complete.
     """
+    for day in range(days):
+        yield from write_day(plan, day, out, threads)
+
+
+def write_day(plan: FeedPlan, day: int, out: Path, threads: int | None = None) -> Iterator[tuple[Path, int]]:
+    """Write the two files of one day (0 = first) alone, the same bytes as `write_feeds`, which yields the same."""
+    folder = plan.day_folder(out, day)
+    folder.mkdir(parents=True, exist_ok=True)
     with duckdb.connect() as connection:
         connection.execute("SET preserve_insertion_order = true")
         if threads is not None:
             connection.execute(f"SET threads = {threads:d}")
-        for day in range(days):
-            folder = plan.day_folder(out, day)
-            folder.mkdir(parents=True, exist_ok=True)
-            for feed in (CUSTOMER, ACCOUNT):
-                path = folder / feed.file_name
-                connection.execute(feed_statement(plan, feed, day, path))
-                yield path, path.stat().st_size
+        for feed in (CUSTOMER, ACCOUNT):
+            path = folder / feed.file_name
+            connection.execute(feed_statement(plan, feed, day, path))
+            yield path, path.stat().st_size
 
 
 def feed_statement(plan: FeedPlan, feed: Feed, day: int, path: Path) -> str:

@@ -17,12 +17,14 @@ from typing import Any
 
 import duckdb
 
-from benchmarks.scale import Case, cases, measure
+from benchmarks.contestants import OURS, outputs_of
+from benchmarks.loads import Load as TakenLoad
+from benchmarks.loads import four_loads
+from benchmarks.race import measure
 from scripts.feeds import ACCOUNT, CUSTOMER, Feed
 from tests.compare import assert_same_rows
 from tests.marts import MARTS
 from tests.reference import Load, Reference, is_absent, trim
-from tools.generate_feed import FeedPlan, write_feeds
 
 ACCOUNT_COUNT = int(os.environ.get("SCALE_ACCOUNTS", "3000"))
 ACCOUNTS_PER_SHARD = 30
@@ -35,13 +37,13 @@ Marts = dict[str, list[dict[str, Any]]]
 
 
 def test_the_marts_of_a_generated_feed_equal_the_references(tmp_path: Path) -> None:
-    list(write_feeds(FeedPlan(ACCOUNT_COUNT, change_share=0.1, dirty_share=0.01), 2, tmp_path / "feeds"))
-    first, changed, unchanged = cases(tmp_path / "feeds", "10%")
-    after_first, after_changed = reference_marts([first, changed])
-    for case, expected in ((first, after_first), (changed, after_changed), (unchanged, after_changed)):
-        measure(case, tmp_path)
+    loads = four_loads(ACCOUNT_COUNT, tmp_path / "feeds")
+    *after_changes, after_last_change = reference_marts(loads[:-1])
+    OURS.prepare(tmp_path)
+    for load, expected in zip(loads, [*after_changes, after_last_change, after_last_change], strict=True):
+        measure(ACCOUNT_COUNT, OURS, load, 1, tmp_path)
         for mart in MARTS:
-            compare(expected[mart.name], mart.name, mart.key, tmp_path / "outputs" / f"{mart.name}.parquet")
+            compare(expected[mart.name], mart.name, mart.key, outputs_of(tmp_path) / f"{mart.name}.parquet")
 
 
 def compare(expected: list[dict[str, Any]], name: str, key: str, path: Path) -> None:
@@ -62,7 +64,7 @@ def compare(expected: list[dict[str, Any]], name: str, key: str, path: Path) -> 
     assert expected
 
 
-def reference_marts(loads: list[Case]) -> list[Marts]:
+def reference_marts(loads: list[TakenLoad]) -> list[Marts]:
     """The marts after each of the loads."""
     marts: list[Marts] = [{mart.name: [] for mart in MARTS} for _ in loads]
     with ProcessPoolExecutor() as pool:
@@ -82,7 +84,7 @@ def marts_of_shard(shard: Shard) -> list[Marts]:
     return after
 
 
-def shards(loads: list[Case]) -> list[Shard]:
+def shards(loads: list[TakenLoad]) -> list[Shard]:
     """The rows of all loads, by shard."""
     owner_of_account: dict[str, str] = {}
     group_of_customer: dict[str, str] = {}
@@ -113,7 +115,7 @@ def shards(loads: list[Case]) -> list[Shard]:
     return by_shard
 
 
-def rows_of(load: Case, feed: Feed) -> Iterator[tuple[str, ...]]:
+def rows_of(load: TakenLoad, feed: Feed) -> Iterator[tuple[str, ...]]:
     """The sound rows of a file; all damage in a generated feed is a wrong number of fields."""
     with (load.inputs / feed.file_name).open(newline="", encoding="utf-8") as file:
         records = csv.reader(file, strict=True)

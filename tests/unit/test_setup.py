@@ -96,7 +96,7 @@ def pins(requirements: str) -> dict[str, set[str]]:
 def test_make_alone_lists_every_target_with_a_description(machine: Machine) -> None:
     targets = re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
     assert {"run", "test", "test-properties", "test-databricks", "smoke-databricks", "plan", "ui"} <= set(targets)
-    assert {"bench", "scale", "lint", "status", "audit", "clean", "requirements", "help"} <= set(targets)
+    assert {"bench", "growth", "lint", "status", "audit", "clean", "requirements", "help"} <= set(targets)
     result = machine.make()
     assert result.returncode == 0
     described = dict(re.findall(r"^  ([a-z-]+) +(\S.*)$", result.stdout, re.M))
@@ -272,6 +272,11 @@ def test_requirements_pin_what_the_project_depends_on() -> None:
     # psycopg2 itself has to be compiled; its ready-made form is the one that installs everywhere.
     assert "psycopg2-binary" in pinned
     assert "psycopg2" not in pinned
+
+
+def test_benchmarks_compare_on_the_same_engine() -> None:
+    of_dbt = pins((ROOT / "benchmarks" / "requirements.txt").read_text(encoding="utf-8"))
+    assert of_dbt["duckdb"] == pins(REQUIREMENTS)["duckdb"], "run `make requirements`"
 
 
 def test_ci_runs_tests_then_linting_then_the_databricks_rehearsal() -> None:
