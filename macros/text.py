@@ -1,5 +1,4 @@
-"""How received text is read: white space, ids, amounts, and what counts as absent (docs/design.md, "Staging and
-quarantine").
+"""How received text is read: white space, ids, amounts, what is absent (docs/design.md, "Staging and quarantine").
 
 All in one module: of a function that one macro module imports from another, SQLMesh keeps the name or the text, as the
 process has it, and takes models for changed that are not.
