@@ -62,6 +62,15 @@ def wide_console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=NARROWEST)
 
 
+out_option = click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_OUT,
+    show_default=True,
+    help="Folder for the record, and for tables where there are some.",
+)
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(
     "--accounts",
@@ -80,13 +89,7 @@ def wide_console() -> Console:
     multiple=True,
     help="Measure this one, beside ours; may be given several times [default: all].",
 )
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=DEFAULT_OUT,
-    show_default=True,
-    help="Folder for the tables and the record.",
-)
+@out_option
 @click.option(
     "--scratch",
     type=click.Path(file_okay=False, path_type=Path),

@@ -12,7 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from benchmarks.__main__ import DEFAULT_OUT
+from benchmarks.__main__ import out_option
 from benchmarks.contestants import OURS, copy_project
 from benchmarks.loads import daily_loads
 from benchmarks.race import Measurement, measure
@@ -59,13 +59,7 @@ def _line(one: Measurement) -> str:
 @click.option(
     "--change", type=click.FloatRange(0, 1), default=0.02, show_default=True, help="Share of the keys that differ."
 )
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=DEFAULT_OUT,
-    show_default=True,
-    help="Folder for the record.",
-)
+@out_option
 def main(days: int, accounts: int, change: float, out: Path) -> None:
     """Run the whole job a day after another and record seconds, memory and the database's size of each."""
     console = Console(highlight=False)

@@ -59,6 +59,11 @@ def without_leading_zeros(text: exp.Expr) -> exp.Expr:
     return exp.case().when(rest.eq(""), exp.Literal.string("0")).else_(rest.copy())
 
 
+def id_text(text: exp.Expr, *, is_stripped: bool) -> exp.Expr:
+    """An id without the white space around it, and where its feed declares that, without leading zeros."""
+    return without_leading_zeros(cleaned(text)) if is_stripped else cleaned(text)
+
+
 def plain_amount(text: exp.Expr, decimal: str = ".", thousands: str = "") -> exp.Expr:
     """`text` as digits with a decimal point and no other separator; NULL where it is no amount written with these."""
     whole = f"[0-9]+|[0-9]{{1,3}}(?:[{thousands}][0-9]{{3}})+" if thousands else "[0-9]+"
@@ -166,8 +171,8 @@ def attributes(
 
 @macro()
 def identifier(evaluator: MacroEvaluator, column: exp.Column, stripped: exp.Expr) -> exp.Expr:
-    """An id without the white space around it, and where its feed declares that, without leading zeros."""
-    return without_leading_zeros(cleaned(column)) if column.name in _texts(stripped) else cleaned(column)
+    """An id as `id_text` reads it, by the columns whose leading zeros its feed takes off."""
+    return id_text(column, is_stripped=column.name in _texts(stripped))
 
 
 @macro()

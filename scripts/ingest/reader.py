@@ -20,7 +20,7 @@ import duckdb
 from duckdb import DuckDBPyConnection
 from sqlglot import exp
 
-from macros.text import absent, cleaned, without_leading_zeros
+from macros.text import absent, cleaned, id_text
 from scripts.errors import FeedRefusedError, first_line
 from scripts.feeds import Feed
 from scripts.ingest.contract import check_file, read_header
@@ -323,7 +323,7 @@ def _parse(
 
 def key_of(feed: Feed, text: exp.Expr) -> exp.Expr:
     """The key for which a text stands, by which a feed's rows are compared."""
-    return without_leading_zeros(cleaned(text)) if feed.key in feed.stripped else cleaned(text)
+    return id_text(text, is_stripped=feed.key in feed.stripped)
 
 
 def _check_rejected_share(connection: DuckDBPyConnection, parsed: ParsedFeed, max_share: float) -> None:
